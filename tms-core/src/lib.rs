@@ -1,0 +1,4 @@
+//! What a payment-terminal management system does.
+#![forbid(unsafe_code)]
+
+pub mod store;

@@ -1,0 +1,141 @@
+//! The store: typed records, reads by key and by page, and one write.
+//!
+//! # Contract
+//!
+//! Every backend keeps these clauses; [`store_tests!`](crate::store_tests) proves one test for each.
+//!
+//! 1. **Atomic.** [`Store::commit`] applies all of its changes or none.
+//! 2. **Durable.** What a returned commit wrote survives the loss of power.
+//! 3. **Read your writes.** A read that begins after a commit has returned sees it, through any clone or node.
+//! 4. **Versions** start at 1 and grow by one with each put; a record that was removed and is put again starts at 1.
+//! 5. **Expectations** are checked against what was committed before: [`Expect::Any`] always holds, [`Expect::Absent`] where
+//!    there is no such record, [`Expect::Version`] where it has exactly that version. One that fails is
+//!    [`StoreError::Conflict`], and nothing is written.
+//! 6. **One winner.** Of racing commits with the same expectation exactly one succeeds.
+//! 7. **One holder.** Two terminals never have the same [`Holder`]: the put of the second is a conflict.
+//! 8. **Order.** Pages come in ascending order of their keys' bytes, and begin after the key given.
+//! 9. **Events** get sequence numbers that grow; an event never appears behind a sequence number that a reader has seen.
+//! 10. **Cancel.** Dropping the future of a commit leaves all of it or nothing.
+//! 11. **No secrets in errors.** An error's text never holds a record's content.
+//! 12. **One commit, one record.** A commit that names one record twice is [`StoreError::Backend`] misuse, and nothing is written.
+
+mod memory;
+mod record;
+
+pub use memory::MemoryStore;
+pub use record::{
+    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Event, EventKind, Holder, InventoryRecord, Key, KeyId,
+    Package, PackageRef, PlanStanding, Record, SealedTicket, Terminal, TerminalId, TerminalState,
+};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// The number of an event: grows, with gaps allowed.
+pub type Sequence = u64;
+
+/// What a change expects of the record that it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// There is no such record.
+    Absent,
+    /// The record has this version.
+    Version(u64),
+}
+
+/// A record and its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// Starts at 1 and grows by one with each put.
+    pub version: u64,
+    /// The record.
+    pub record: T,
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Writes a record, whole.
+    Put(Expect, Record),
+    /// Removes a record; one that is not there is removed already.
+    Remove(Expect, Key),
+    /// Appends an event.
+    Append(Event),
+}
+
+/// Who calls, as far as the handshake has told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The terminal that a ticket or a main-control key names.
+    Id(TerminalId),
+    /// The terminal whose certificate has this holder.
+    Holder(Holder),
+    /// The terminal whose remembered credential this is.
+    Credential(CredentialId),
+}
+
+/// All that a check-in needs, in one read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckIn {
+    /// The terminal.
+    pub terminal: Versioned<Terminal>,
+    /// Its open assignments, by ascending action id.
+    pub assignments: Vec<Versioned<Assignment>>,
+}
+
+/// A page of records of one kind, in ascending order of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// Terminals after this id.
+    Terminals(Option<TerminalId>),
+    /// Packages whose manifest digest is after this one.
+    Packages(Option<tms_proto::digest::Digest>),
+    /// Assignments of one terminal, open and closed, after this id.
+    Assignments(TerminalId, Option<ActionId>),
+}
+
+/// A store; see the [module](self) for the contract.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Reads all that a check-in of `caller` needs, in one round trip, or `None` where no terminal is known by it.
+    async fn check_in(&self, caller: &Caller) -> Result<Option<CheckIn>, StoreError>;
+
+    /// Reads one record.
+    async fn get(&self, key: &Key) -> Result<Option<Versioned<Record>>, StoreError>;
+
+    /// Reads a page of at most `limit` records.
+    async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError>;
+
+    /// Reads at most `limit` events after sequence number `after`, in their order; zero is before the first.
+    async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError>;
+
+    /// Writes all changes or none; when it returns they are durable.
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError>;
+}
+
+/// Why a store did not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// An expectation failed, or a second terminal has the same holder. Read again and decide again.
+    #[error("conflict: the record was changed by somebody else")]
+    Conflict,
+    /// The backend cannot be reached or has no room now. Try again later.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read.
+    #[error("stored record is corrupt: {0}")]
+    Corrupt(String),
+    /// Anything else.
+    #[error("store failed: {0}")]
+    Backend(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, with nothing else changed.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}

@@ -1,0 +1,363 @@
+//! The records that a store keeps.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tms_proto::code::{ComponentKind, ResultCode, Stage, TriggerKind};
+use tms_proto::digest::Digest;
+use tms_proto::message::{Inventory, LogicalTerminal, NextContact};
+
+pub use tms_proto::identity::{CredentialId, Holder, KeyId};
+
+/// A terminal's id: random, given at enrolment, never used again. It is the first half of every ticket id, so that a
+/// call finds its terminal by the primary key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TerminalId(pub u64);
+
+impl fmt::Display for TerminalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// An action's id: grows for each terminal, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionId(pub u64);
+
+impl fmt::Display for ActionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Where a terminal stands in its life, and with that what it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminalState {
+    /// Known, never seen.
+    Enrolled,
+    /// Has checked in.
+    Active,
+    /// Switched off by an operator: it may call, and is told so.
+    Deactivated,
+    /// Lost, stolen or cloned: it is told nothing but that.
+    Blacklisted,
+}
+
+/// A physical terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Its id.
+    pub id: TerminalId,
+    /// Vendor, model and serial number, unique in the estate.
+    pub holder: Holder,
+    /// Its state.
+    pub state: TerminalState,
+    /// The RSA identity that it must prove in modes 1 and 4; pinned at enrolment or on first contact.
+    pub key: Option<KeyId>,
+    /// A renewed certificate that waits for the terminal, encoded, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_certificate: Option<String>,
+    /// The credential that the server remembers, so that the terminal need not send it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential>,
+    /// The epoch of its terminal main-control key, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_key_epoch: Option<u32>,
+    /// The live tickets, the newest last: at most two.
+    #[serde(default)]
+    pub tickets: Vec<SealedTicket>,
+    /// The contact counter of the last recorded check-in.
+    #[serde(default)]
+    pub contact: u32,
+    /// The plan that it was given last.
+    #[serde(default)]
+    pub plan: PlanStanding,
+    /// The highest action id given to it.
+    #[serde(default)]
+    pub last_action: u64,
+    /// Digest of its inventory, as the store has it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Digest>,
+    /// The last recorded check-in, in seconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check_in: Option<u64>,
+    /// When it was told to call next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_contact: Option<NextContact>,
+    /// Logical terminals that it reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logical: Vec<LogicalTerminal>,
+}
+
+/// A credential that was verified and is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Its name.
+    pub id: CredentialId,
+    /// The X25519 static key that it vouches for.
+    #[serde(with = "hex::serde")]
+    pub static_key: [u8; 32],
+    /// The RSA identity behind it.
+    pub key: KeyId,
+    /// When its certificate or its channel certificate ends, in seconds since 1970 UTC.
+    pub not_after: u64,
+}
+
+/// A ticket that a terminal may use. The key is sealed by the server's own key and bound to terminal and ticket.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedTicket {
+    /// The second half of the ticket id.
+    #[serde(with = "hex::serde")]
+    pub id: [u8; 8],
+    /// The pre-shared key, sealed: nonce, then ciphertext and tag, in hexadecimal.
+    pub sealed: String,
+    /// When it ends, in seconds since 1970 UTC.
+    pub expires: u64,
+}
+
+impl fmt::Debug for SealedTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedTicket").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// The plan that a terminal was given last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanStanding {
+    /// Its sequence number; zero for none.
+    pub sequence: u64,
+    /// Digest of its actions; a plan with other actions gets the next number.
+    pub digest: Option<Digest>,
+}
+
+/// A terminal's inventory, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryRecord {
+    /// Whose.
+    pub terminal: TerminalId,
+    /// What it reported.
+    pub inventory: Inventory,
+    /// When, in seconds since 1970 UTC.
+    pub reported: u64,
+}
+
+/// A published package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// What assignments need to know of it.
+    #[serde(flatten)]
+    pub package: PackageRef,
+    /// What kind of component it is.
+    pub kind: ComponentKind,
+    /// Security counter.
+    pub counter: u32,
+    /// The vendor whose terminals it is for.
+    pub vendor: String,
+    /// The models that it is for.
+    pub models: Vec<String>,
+    /// When it was published, in seconds since 1970 UTC.
+    pub published: u64,
+    /// By whom.
+    pub actor: String,
+}
+
+/// A package by name: all that a plan says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageRef {
+    /// Digest of the signed manifest: the package's name, and the name of a blob.
+    pub manifest: Digest,
+    /// The signed manifest's size, in bytes.
+    pub manifest_size: u32,
+    /// The component that it installs.
+    pub component: String,
+    /// Its version, as people read it.
+    pub version: String,
+    /// Digest of the content: the name of a blob.
+    pub content: Digest,
+    /// The content's size, in bytes.
+    pub size: u64,
+}
+
+/// That one terminal gets one package, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Whose.
+    pub terminal: TerminalId,
+    /// The action's id.
+    pub action: ActionId,
+    /// What.
+    pub package: PackageRef,
+    /// How far the terminal said that it has come.
+    pub stage: Stage,
+    /// How it went.
+    pub code: ResultCode,
+    /// The terminal's attempt, zero before the first.
+    pub attempt: u16,
+    /// The terminal's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Whether it is over: only open assignments come into a plan.
+    pub closed: bool,
+    /// Number of the last result that was recorded; a lower one is an old one.
+    #[serde(default)]
+    pub result: u32,
+    /// When it was queued, in seconds since 1970 UTC.
+    pub created: u64,
+    /// When it last changed, in seconds since 1970 UTC.
+    pub updated: u64,
+    /// Who queued it.
+    pub actor: String,
+}
+
+/// Something that happened, kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in seconds since 1970 UTC by the server's clock.
+    pub time: u64,
+    /// The terminal that it is about.
+    pub terminal: Option<TerminalId>,
+    /// Who did it: an operator, or the terminal's own holder reference.
+    pub actor: String,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A terminal was enrolled.
+    Enrolled,
+    /// A terminal's state was changed.
+    StateChanged {
+        /// The new state.
+        state: TerminalState,
+    },
+    /// A terminal's certificate was renewed.
+    CertificateRenewed,
+    /// A package was published.
+    Published {
+        /// Its name.
+        manifest: Digest,
+    },
+    /// A package was queued for a terminal.
+    Queued {
+        /// The action.
+        action: ActionId,
+        /// The package.
+        manifest: Digest,
+    },
+    /// An action was withdrawn.
+    Cancelled {
+        /// The action.
+        action: ActionId,
+    },
+    /// A terminal checked in.
+    CheckedIn(CheckInSummary),
+    /// A terminal reported a result.
+    Result {
+        /// The action.
+        action: ActionId,
+        /// How far.
+        stage: Stage,
+        /// How it went.
+        code: ResultCode,
+        /// The attempt.
+        attempt: u16,
+    },
+    /// Two terminals seem to have one identity.
+    CloneSuspected {
+        /// What points to it.
+        evidence: String,
+    },
+    /// A terminal reported something.
+    Terminal {
+        /// What, by its short name.
+        what: String,
+        /// In words.
+        text: Option<String>,
+    },
+}
+
+/// The facts of one check-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckInSummary {
+    /// Handshake mode, 1 to 4.
+    pub mode: u8,
+    /// Why the terminal called.
+    pub trigger: TriggerKind,
+    /// Seconds that the terminal's clock is ahead of the server's.
+    pub skew: i64,
+    /// What the access side observed: address, line or caller number.
+    pub peer: String,
+    /// The number that the terminal claims to call from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
+}
+
+/// The key of a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A terminal.
+    Terminal(TerminalId),
+    /// A terminal's inventory.
+    Inventory(TerminalId),
+    /// A package, by its manifest's digest.
+    Package(Digest),
+    /// An assignment.
+    Assignment(TerminalId, ActionId),
+}
+
+/// Any record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A terminal.
+    Terminal(Box<Terminal>),
+    /// A terminal's inventory.
+    Inventory(Box<InventoryRecord>),
+    /// A package.
+    Package(Box<Package>),
+    /// An assignment.
+    Assignment(Box<Assignment>),
+}
+
+impl Record {
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Terminal(terminal) => Key::Terminal(terminal.id),
+            Self::Inventory(inventory) => Key::Inventory(inventory.terminal),
+            Self::Package(package) => Key::Package(package.package.manifest),
+            Self::Assignment(assignment) => Key::Assignment(assignment.terminal, assignment.action),
+        }
+    }
+}
+
+impl From<Terminal> for Record {
+    fn from(record: Terminal) -> Self {
+        Self::Terminal(Box::new(record))
+    }
+}
+
+impl From<InventoryRecord> for Record {
+    fn from(record: InventoryRecord) -> Self {
+        Self::Inventory(Box::new(record))
+    }
+}
+
+impl From<Package> for Record {
+    fn from(record: Package) -> Self {
+        Self::Package(Box::new(record))
+    }
+}
+
+impl From<Assignment> for Record {
+    fn from(record: Assignment) -> Self {
+        Self::Assignment(Box::new(record))
+    }
+}

@@ -1,0 +1,82 @@
+//! Names of parties, keys and credentials (protocol §10).
+
+use crate::digest::Digest;
+use crate::tlv;
+use alloc::string::String;
+use core::fmt;
+
+tlv! {
+    /// A terminal's vendor, model and serial number: the holder reference of its certificate.
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+    pub struct Holder {
+        /// Vendor.
+        pub vendor: String = 0x80,
+        /// Model.
+        pub model: String = 0x81,
+        /// Serial number.
+        pub serial: String = 0x82,
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.vendor, self.model, self.serial)
+    }
+}
+
+/// Digest of an encoded RSA public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct KeyId(pub Digest);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The first half of the digest of encoded credentials: what a peer that remembers them is shown in their place. It is a
+/// name, not a proof: the handshake proves the static key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialId(pub [u8; 16]);
+
+impl CredentialId {
+    /// The name of these encoded credentials.
+    #[must_use]
+    pub fn of(credentials: &[u8]) -> Self {
+        let Digest([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..]) = Digest::of(credentials);
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+}
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for CredentialId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for CredentialId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        let mut id = [0; 16];
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(D::Error::custom("not a credential id: 32 hexadecimal digits are needed"));
+        }
+        for (index, byte) in id.iter_mut().enumerate() {
+            let pair = text.get(2 * index..2 * index + 2).unwrap_or_default();
+            *byte = u8::from_str_radix(pair, 16).map_err(D::Error::custom)?;
+        }
+        Ok(Self(id))
+    }
+}
