@@ -296,14 +296,15 @@ impl ResultCode {
             Self::UnknownReference => 12,
             Self::SecurityError => 13,
             Self::Tampered => 11,
-            Self::NoSpace => 1105,
+            Self::MemoryOverflow | Self::NoSpace => 1105,
             Self::SignatureError => 1109,
             Self::FormatError | Self::LengthError | Self::SyntaxError => 1101,
+            Self::ConnectionError | Self::CommunicationError => 1118,
             Self::Timeout => 9015,
             Self::Missing | Self::Gone => 9019,
             Self::Blacklisted => 9018,
             Self::Changed => 9025,
-            Self::MemoryOverflow | Self::HardwareError | Self::ApplicationError | Self::UnlistedError => 96,
+            Self::HardwareError | Self::ApplicationError | Self::UnlistedError => 96,
             _ => return None,
         })
     }
@@ -340,5 +341,61 @@ impl Stage {
                 | Self::Superseded
                 | Self::Cancelled
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes and names are each unique, and nothing that is listed reads as `Other`.
+    fn sound<C: Copy + PartialEq + core::fmt::Debug + From<u8>>(all: &[C], name: fn(C) -> &'static str)
+    where
+        u8: From<C>,
+    {
+        for (index, code) in all.iter().enumerate() {
+            assert_eq!(C::from(u8::from(*code)), *code);
+            assert!(
+                all.iter().skip(index + 1).all(|other| name(*other) != name(*code)),
+                "{code:?}"
+            );
+        }
+        for byte in 0..=u8::MAX {
+            assert_eq!(u8::from(C::from(byte)), byte);
+            assert_eq!(name(C::from(byte)) == "OTHER", !all.contains(&C::from(byte)), "{byte}");
+        }
+    }
+
+    #[test]
+    fn every_set_of_codes_is_sound() {
+        sound(ResultCode::ALL, ResultCode::name);
+        sound(Stage::ALL, Stage::name);
+        sound(TriggerKind::ALL, TriggerKind::name);
+        sound(ActionKind::ALL, ActionKind::name);
+        sound(Representation::ALL, Representation::name);
+        sound(ErrorAction::ALL, ErrorAction::name);
+        sound(ComponentKind::ALL, ComponentKind::name);
+        sound(ComponentStatus::ALL, ComponentStatus::name);
+        sound(Role::ALL, Role::name);
+        sound(TextStatus::ALL, TextStatus::name);
+        sound(RegisterIntent::ALL, RegisterIntent::name);
+        sound(EventKind::ALL, EventKind::name);
+    }
+
+    #[test]
+    fn operators_see_their_own_numbers() {
+        assert_eq!(ResultCode::Success.operator_number(), Some(0));
+        assert_eq!(ResultCode::SecurityError.operator_number(), Some(13));
+        assert_eq!(ResultCode::MemoryOverflow.operator_number(), Some(1105));
+        assert_eq!(ResultCode::CommunicationError.operator_number(), Some(1118));
+        assert_eq!(ResultCode::Changed.operator_number(), Some(9025));
+        assert_eq!(ResultCode::Postponed.operator_number(), None);
+    }
+
+    #[test]
+    fn codes_of_a_later_version_are_kept() {
+        let later = ResultCode::from(200);
+        assert_eq!(later, ResultCode::Other(200));
+        assert_eq!(std::format!("{later} {}", ResultCode::Busy), "code 200 BUSY");
     }
 }

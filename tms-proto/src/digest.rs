@@ -118,3 +118,39 @@ impl Hasher {
         Digest(self.0.finalize().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_digest_is_sha256() {
+        assert_eq!(Digest::of(b"abc").to_string(), ABC);
+        let mut hasher = Hasher::new();
+        hasher.update(b"a");
+        hasher.update(b"bc");
+        assert_eq!(hasher.finish().to_string(), ABC);
+        assert_eq!(Digest::of(b"abc").short().to_string(), "ba7816bf8f01");
+    }
+
+    #[test]
+    fn text_is_64_hexadecimal_digits() {
+        assert_eq!(ABC.parse(), Ok(Digest::of(b"abc")));
+        assert_eq!(ABC.to_uppercase().parse(), Ok(Digest::of(b"abc")));
+        let short = &ABC[1..];
+        for wrong in [
+            "",
+            short,
+            &format!("{ABC}0"),
+            &format!("+{short}"),
+            &format!("g{short}"),
+            &format!("é{}", &ABC[2..]),
+        ] {
+            assert_eq!(wrong.parse::<Digest>(), Err(ParseDigestError), "{wrong}");
+        }
+    }
+}

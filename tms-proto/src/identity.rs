@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::tlv;
+use crate::tlv::{DecodeError, Element, Tag, Value, Writer};
 use alloc::string::String;
 use core::fmt;
 
@@ -37,6 +38,16 @@ impl fmt::Display for KeyId {
     }
 }
 
+impl Value for KeyId {
+    fn write(&self, tag: Tag, out: &mut Writer) {
+        self.0.write(tag, out);
+    }
+
+    fn read(element: Element<'_>, unknown: &mut usize) -> Result<Self, DecodeError> {
+        Digest::read(element, unknown).map(Self)
+    }
+}
+
 /// The first half of the digest of encoded credentials: what a peer that remembers them is shown in their place. It is a
 /// name, not a proof: the handshake proves the static key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +59,16 @@ impl CredentialId {
     pub fn of(credentials: &[u8]) -> Self {
         let Digest([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..]) = Digest::of(credentials);
         Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+}
+
+impl Value for CredentialId {
+    fn write(&self, tag: Tag, out: &mut Writer) {
+        out.bytes(tag, &self.0);
+    }
+
+    fn read(element: Element<'_>, unknown: &mut usize) -> Result<Self, DecodeError> {
+        <[u8; 16]>::read(element, unknown).map(Self)
     }
 }
 
@@ -71,7 +92,9 @@ impl<'de> serde::Deserialize<'de> for CredentialId {
         let text = <String as serde::Deserialize>::deserialize(deserializer)?;
         let mut id = [0; 16];
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(D::Error::custom("not a credential id: 32 hexadecimal digits are needed"));
+            return Err(D::Error::custom(
+                "not a credential id: 32 hexadecimal digits are needed",
+            ));
         }
         for (index, byte) in id.iter_mut().enumerate() {
             let pair = text.get(2 * index..2 * index + 2).unwrap_or_default();

@@ -35,7 +35,10 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of time, so that "never" can be written as a very long wait.
     fn add(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

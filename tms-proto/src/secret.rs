@@ -49,3 +49,17 @@ impl<const N: usize> Value for Secret<N> {
 
 /// The pre-shared key of a handshake.
 pub type Psk = Secret<32>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_compared_and_not_shown() {
+        let secret = Secret::new([0xA5; 4]);
+        assert_eq!(secret, Secret::new([0xA5; 4]));
+        assert_ne!(secret, Secret::new([0xA5, 0xA5, 0xA5, 0x25]));
+        assert_eq!(std::format!("{secret:?}"), "Secret<4>");
+        assert_eq!(secret.expose(), &[0xA5; 4]);
+    }
+}

@@ -18,6 +18,9 @@ pub const MAX_ELEMENTS: usize = 1024;
 /// The tag under which a structure lists the tags that its reader must understand (§6.4).
 pub const MUST_UNDERSTAND: Tag = Tag(0x9F1F);
 
+/// The most tags in such a list: each is looked for among all elements that were not known (§6.5).
+pub const MAX_MUST_UNDERSTAND: usize = 32;
+
 /// A BER tag, written as EMV writes it: `0x80`, `0x9F1F`, `0x7F4E`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub u32);
@@ -84,6 +87,9 @@ pub enum DecodeErrorKind {
     /// Bytes follow the last element.
     #[error("trailing bytes")]
     Trailing,
+    /// A message above [`MAX_MESSAGE`](crate::message::MAX_MESSAGE).
+    #[error("message too long")]
+    TooLong,
     /// A constructed value with more than [`MAX_ELEMENTS`] elements.
     #[error("too many elements")]
     TooMany,
@@ -102,17 +108,6 @@ pub enum DecodeErrorKind {
     /// The structure lists a tag to be understood, and this version does not know it.
     #[error("field {0} must be understood and is not known")]
     NotUnderstood(Tag),
-}
-
-impl ParseError<&[u8]> for DecodeError {
-    fn from_error_kind(rest: &[u8], _: ErrorKind) -> Self {
-        // The offset is measured from the end here and turned round by `element`.
-        Self::new(DecodeErrorKind::Truncated, rest.len())
-    }
-
-    fn append(_: &[u8], _: ErrorKind, other: Self) -> Self {
-        other
-    }
 }
 
 /// One element: a tag, its value, and where the value stands in what is being decoded.
@@ -134,11 +129,31 @@ impl Element<'_> {
     }
 }
 
-fn fail<T>(kind: DecodeErrorKind, rest: &[u8]) -> IResult<&[u8], T, DecodeError> {
-    Err(nom::Err::Failure(DecodeError::new(kind, rest.len())))
+/// What stopped the parser, and how many bytes before the end of its input.
+struct Stop {
+    kind: DecodeErrorKind,
+    left: usize,
 }
 
-fn tag(input: &[u8]) -> IResult<&[u8], Tag, DecodeError> {
+impl ParseError<&[u8]> for Stop {
+    fn from_error_kind(rest: &[u8], _: ErrorKind) -> Self {
+        // The parsers in use fail for themselves for want of bytes only.
+        Self {
+            kind: DecodeErrorKind::Truncated,
+            left: rest.len(),
+        }
+    }
+
+    fn append(_: &[u8], _: ErrorKind, other: Self) -> Self {
+        other
+    }
+}
+
+fn fail<T>(kind: DecodeErrorKind, rest: &[u8]) -> IResult<&[u8], T, Stop> {
+    Err(nom::Err::Failure(Stop { kind, left: rest.len() }))
+}
+
+fn tag(input: &[u8]) -> IResult<&[u8], Tag, Stop> {
     let (mut rest, first) = be_u8.parse(input)?;
     let mut tag = u32::from(first);
     if first & 0x1F == 0x1F {
@@ -158,7 +173,7 @@ fn tag(input: &[u8]) -> IResult<&[u8], Tag, DecodeError> {
     Ok((rest, Tag(tag)))
 }
 
-fn length(input: &[u8]) -> IResult<&[u8], usize, DecodeError> {
+fn length(input: &[u8]) -> IResult<&[u8], usize, Stop> {
     let (rest, first) = be_u8.parse(input)?;
     if first < 0x80 {
         return Ok((rest, usize::from(first)));
@@ -176,7 +191,7 @@ fn length(input: &[u8]) -> IResult<&[u8], usize, DecodeError> {
     }
 }
 
-fn element(input: &[u8]) -> IResult<&[u8], (Tag, &[u8]), DecodeError> {
+fn element(input: &[u8]) -> IResult<&[u8], (Tag, &[u8]), Stop> {
     let (rest, tag) = tag(input)?;
     let (rest, length) = length(rest)?;
     let (rest, value) = take(length).parse(rest)?;
@@ -193,14 +208,20 @@ pub fn split(input: &[u8], offset: usize) -> Result<(Element<'_>, &[u8]), Decode
             let offset = offset + input.len() - rest.len() - value.len();
             Ok((Element { tag, value, offset }, rest))
         }
-        Err(nom::Err::Error(error) | nom::Err::Failure(error)) => {
-            Err(DecodeError::new(error.kind, offset + input.len().saturating_sub(error.offset)))
-        }
+        Err(nom::Err::Error(stop) | nom::Err::Failure(stop)) => Err(DecodeError::new(
+            stop.kind,
+            offset + input.len().saturating_sub(stop.left),
+        )),
         Err(nom::Err::Incomplete(_)) => Err(DecodeError::new(DecodeErrorKind::Truncated, offset + input.len())),
     }
 }
 
 /// The elements of a constructed value, taken out by tag.
+///
+/// Every [`take`](Self::take) looks at all elements, for a second one with its tag is an error. A reader takes as many
+/// times as its structure has fields, a number that the bytes cannot change, so that the time to read a message grows with
+/// its length only: at most [`MAX_ELEMENTS`] steps for each field of a structure, and as many for each of the
+/// [`MAX_MUST_UNDERSTAND`] tags that it may list.
 pub struct Fields<'a> {
     elements: Vec<Option<Element<'a>>>,
     end: usize,
@@ -224,7 +245,11 @@ impl<'a> Fields<'a> {
             elements.push(Some(element));
             rest = after;
         }
-        Ok(Self { elements, end, unknown: 0 })
+        Ok(Self {
+            elements,
+            end,
+            unknown: 0,
+        })
     }
 
     /// Takes the element with this tag, if there is one.
@@ -248,7 +273,10 @@ impl<'a> Fields<'a> {
 
     /// Takes all elements with this tag, in their order.
     pub fn take_all(&mut self, tag: Tag) -> Vec<Element<'a>> {
-        self.elements.iter_mut().filter_map(|slot| slot.take_if(|element| element.tag == tag)).collect()
+        self.elements
+            .iter_mut()
+            .filter_map(|slot| slot.take_if(|element| element.tag == tag))
+            .collect()
     }
 
     /// Reads one field; see [`Field`].
@@ -269,23 +297,25 @@ impl<'a> Fields<'a> {
     /// says that one of these must be understood (§6.4).
     ///
     /// # Errors
-    /// [`DecodeErrorKind::NotUnderstood`].
+    /// [`DecodeErrorKind::NotUnderstood`], and [`DecodeErrorKind::Value`] where the list itself is malformed or longer than
+    /// [`MAX_MUST_UNDERSTAND`].
     pub fn finish(mut self) -> Result<usize, DecodeError> {
-        let required = self.take(MUST_UNDERSTAND)?;
-        for left in self.elements.iter().flatten() {
-            if let Some(list) = required {
-                let mut rest = list.value;
-                while !rest.is_empty() {
-                    let (after, must) = tag(rest).map_err(|_| list.malformed())?;
-                    if must == left.tag {
-                        return Err(DecodeError::new(DecodeErrorKind::NotUnderstood(must), left.offset));
-                    }
-                    rest = after;
+        if let Some(list) = self.take(MUST_UNDERSTAND)? {
+            let mut rest = list.value;
+            let mut listed = 0;
+            while !rest.is_empty() {
+                let (after, must) = tag(rest).map_err(|_| list.malformed())?;
+                if listed == MAX_MUST_UNDERSTAND {
+                    return Err(list.malformed());
                 }
+                if let Some(left) = self.elements.iter().flatten().find(|left| left.tag == must) {
+                    return Err(DecodeError::new(DecodeErrorKind::NotUnderstood(must), left.offset));
+                }
+                listed += 1;
+                rest = after;
             }
-            self.unknown += 1;
         }
-        Ok(self.unknown)
+        Ok(self.unknown + self.elements.iter().flatten().count())
     }
 }
 
@@ -305,7 +335,8 @@ impl Writer {
     fn tag(&mut self, tag: Tag) {
         let bytes = tag.0.to_be_bytes();
         let skip = (tag.0.leading_zeros() / 8).min(3);
-        self.buffer.extend(bytes.iter().skip(usize::try_from(skip).unwrap_or(3)));
+        self.buffer
+            .extend(bytes.iter().skip(usize::try_from(skip).unwrap_or(3)));
     }
 
     /// Writes a primitive element.
@@ -419,7 +450,10 @@ impl<T: Value> Field for Vec<T> {
 
     fn take(tag: Tag, fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
         let elements = fields.take_all(tag);
-        elements.into_iter().map(|element| T::read(element, &mut fields.unknown)).collect()
+        elements
+            .into_iter()
+            .map(|element| T::read(element, &mut fields.unknown))
+            .collect()
     }
 }
 
@@ -479,7 +513,9 @@ impl Value for String {
     }
 
     fn read(element: Element<'_>, _: &mut usize) -> Result<Self, DecodeError> {
-        core::str::from_utf8(element.value).map(Self::from).map_err(|_| element.malformed())
+        core::str::from_utf8(element.value)
+            .map(Self::from)
+            .map_err(|_| element.malformed())
     }
 }
 
@@ -596,7 +632,7 @@ macro_rules! codes {
         #[cfg_attr(feature = "serde", serde(from = "u8", into = "u8"))]
         $vis enum $name {
             $( $(#[$inner])* $variant, )*
-            /// A code of a later version.
+            /// A code of a later version; codes of this version are never read as this.
             Other(u8),
         }
 

@@ -26,8 +26,8 @@ pub use plan::{Action, NextContact, Plan, PlanAck, Precondition, Refusal, Ticket
 pub use register::{Register, RegisterAnswer};
 pub use reject::{Bye, Reject};
 pub use report::{
-    Capabilities, Component, DeviceState, ErrorEntry, HeldObject, Inventory, KeySlot, Location, LogicalTerminal, Memory,
-    ParameterSet, StatusReport, Trigger,
+    Capabilities, Component, DeviceState, ErrorEntry, HeldObject, Inventory, KeySlot, Location, LogicalTerminal,
+    Memory, ParameterSet, StatusReport, Trigger,
 };
 pub use result::{ActionResult, ResultAck};
 pub use text::{Text, TextReceipt};
@@ -72,7 +72,7 @@ macro_rules! messages {
                 match self { $( Self::$name(_) => stringify!($name), )* }
             }
 
-            /// The encoding.
+            /// The encoding. A peer refuses one that is longer than [`MAX_MESSAGE`].
             #[must_use]
             pub fn to_vec(&self) -> Vec<u8> {
                 let mut out = Writer::new();
@@ -83,8 +83,12 @@ macro_rules! messages {
             /// Reads one whole message.
             ///
             /// # Errors
-            /// Where `bytes` is not exactly one message that this version knows, or one of its fields is malformed.
+            /// Where `bytes` is not exactly one message that this version knows, is longer than [`MAX_MESSAGE`], or one of
+            /// its fields is malformed.
             pub fn from_slice(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+                if bytes.len() > MAX_MESSAGE {
+                    return Err(DecodeError::new(DecodeErrorKind::TooLong, MAX_MESSAGE));
+                }
                 let (element, rest) = split(bytes, 0)?;
                 if !rest.is_empty() {
                     return Err(DecodeError::new(DecodeErrorKind::Trailing, bytes.len() - rest.len()));

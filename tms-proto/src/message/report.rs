@@ -248,7 +248,13 @@ impl Trigger {
     /// A trigger that says no more than its kind.
     #[must_use]
     pub const fn of(kind: TriggerKind) -> Self {
-        Self { kind, source: None, task: None, check_code: None, retry: None }
+        Self {
+            kind,
+            source: None,
+            task: None,
+            check_code: None,
+            retry: None,
+        }
     }
 }
 

@@ -1,0 +1,45 @@
+//! The envelope side of a session: frames in, frames out.
+
+use crate::envelope::{Decoder, Envelope, EnvelopeError, Frame, Tpdu};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::mem;
+
+pub(super) struct Line {
+    envelope: Envelope,
+    decoder: Decoder,
+    tpdu: Option<Tpdu>,
+    out: Vec<u8>,
+}
+
+impl Line {
+    pub(super) fn new(envelope: Envelope, tpdu: Option<Tpdu>) -> Self {
+        Self {
+            envelope,
+            decoder: Decoder::new(envelope),
+            tpdu,
+            out: Vec::new(),
+        }
+    }
+
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, EnvelopeError> {
+        self.decoder.next()
+    }
+
+    /// Answers go back to where the last frame came from (§2.2).
+    pub(super) fn answer_to(&mut self, frame: &Frame) {
+        self.tpdu = frame.tpdu.map(Tpdu::swapped);
+    }
+
+    pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), EnvelopeError> {
+        self.envelope.encode(self.tpdu, payload, &mut self.out)
+    }
+
+    pub(super) fn take_output(&mut self) -> Option<Bytes> {
+        (!self.out.is_empty()).then(|| mem::take(&mut self.out).into())
+    }
+}
