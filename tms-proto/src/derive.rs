@@ -45,12 +45,7 @@ pub fn terminal_psk(main_key: &impl MainKey, terminal: u64, epoch: u32) -> Psk {
 }
 
 fn cmac<M: Mac<OutputSize = cmac::digest::consts::U16>>(mac: M, parts: &[&[u8]]) -> [u8; 16] {
-    parts
-        .iter()
-        .fold(mac, |mac, part| mac.chain_update(part))
-        .finalize()
-        .into_bytes()
-        .into()
+    parts.iter().fold(mac, Mac::chain_update).finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -471,7 +471,10 @@ impl Decoder {
     ///
     /// # Errors
     /// What is wrong with the stream; see the [type](Self) for what follows.
-    #[allow(clippy::should_implement_trait)] // an iterator could not be polled again after `None`
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator that gives nothing has ended; this one has not"
+    )]
     pub fn next(&mut self) -> Result<Option<Frame>, EnvelopeError> {
         if let Some(error) = self.failed {
             return Err(error);

@@ -65,7 +65,10 @@ impl PublicKey {
     pub fn new(key: RsaPublicKey) -> Result<Self, KeyError> {
         let bits = key.n().bits();
         // With a whole number of bytes no bit of the encoded message is outside what PSS checks.
-        if !(MIN_BITS..=MAX_BITS).contains(&bits) || bits % 8 != 0 || key.n().to_bytes_le().first().is_none_or(even) {
+        if !(MIN_BITS..=MAX_BITS).contains(&bits)
+            || !bits.is_multiple_of(8)
+            || key.n().to_bytes_le().first().is_none_or(even)
+        {
             return Err(KeyError::Modulus);
         }
         if key.e().to_bytes_be() != E {

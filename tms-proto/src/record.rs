@@ -138,7 +138,7 @@ impl Records {
         match sealed {
             Ok(_) => {
                 out.truncate(start + length + TAG);
-                if self.transport.sending_nonce() % REKEY_AFTER == 0 {
+                if self.transport.sending_nonce().is_multiple_of(REKEY_AFTER) {
                     self.transport.rekey_outgoing();
                 }
                 Ok(())
@@ -173,7 +173,7 @@ impl Records {
             .transport
             .read_message(record, &mut plaintext)
             .map_err(|_| RecordError::Refused)?;
-        if self.transport.receiving_nonce() % REKEY_AFTER == 0 {
+        if self.transport.receiving_nonce().is_multiple_of(REKEY_AFTER) {
             self.transport.rekey_incoming();
         }
         plaintext.truncate(length);

@@ -2,22 +2,29 @@
 //!
 //! # Contract
 //!
-//! Every backend keeps these clauses; [`store_tests!`](crate::store_tests) proves one test for each.
+//! Every backend keeps these clauses; the macro `store_tests!` (feature `testing`) proves each by at least one test.
 //!
 //! 1. **Atomic.** [`Store::commit`] applies all of its changes or none.
 //! 2. **Durable.** What a returned commit wrote survives the loss of power.
-//! 3. **Read your writes.** A read that begins after a commit has returned sees it, through any clone or node.
+//! 3. **Read your writes.** A read that begins after a commit has returned sees it, through any clone or node. Every read
+//!    is of one moment: it sees all of a commit or nothing.
 //! 4. **Versions** start at 1 and grow by one with each put; a record that was removed and is put again starts at 1.
 //! 5. **Expectations** are checked against what was committed before: [`Expect::Any`] always holds, [`Expect::Absent`] where
 //!    there is no such record, [`Expect::Version`] where it has exactly that version. One that fails is
 //!    [`StoreError::Conflict`], and nothing is written.
 //! 6. **One winner.** Of racing commits with the same expectation exactly one succeeds.
-//! 7. **One holder.** Two terminals never have the same [`Holder`]: the put of the second is a conflict.
-//! 8. **Order.** Pages come in ascending order of their keys' bytes, and begin after the key given.
-//! 9. **Events** get sequence numbers that grow; an event never appears behind a sequence number that a reader has seen.
-//! 10. **Cancel.** Dropping the future of a commit leaves all of it or nothing.
+//! 7. **One holder.** Two terminals never have the same [`Holder`]: a commit that would leave two with one is a conflict.
+//!    What counts is what the commit would leave, whatever the order of its changes: in one commit two terminals may
+//!    exchange their holders, and a new terminal may take that of one that is removed.
+//! 8. **Order.** Pages come in ascending order of their keys' bytes (numbers unsigned, big-endian), and begin after the key
+//!    given. A page has as many records as its limit allows; a shorter one is the last.
+//! 9. **Events** get sequence numbers that grow, in the order of their commit; an event never appears behind a sequence
+//!    number that a reader has seen.
+//! 10. **Cancel.** Dropping the future of a commit leaves all of it or nothing. So does one that fails as
+//!     [`StoreError::Unavailable`] or [`StoreError::Backend`]: it does not tell which.
 //! 11. **No secrets in errors.** An error's text never holds a record's content.
-//! 12. **One commit, one record.** A commit that names one record twice is [`StoreError::Backend`] misuse, and nothing is written.
+//! 12. **One commit, one record.** A commit that names one record twice is [`StoreError::Backend`] misuse, and nothing is
+//!     written. [`distinct`] is the check.
 
 mod memory;
 mod record;
@@ -29,20 +36,34 @@ pub use record::{
 };
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use thiserror::Error;
 
 /// The number of an event: grows, with gaps allowed.
 pub type Sequence = u64;
 
 /// What a change expects of the record that it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expect {
     /// Nothing.
     Any,
     /// There is no such record.
     Absent,
-    /// The record has this version.
+    /// The record has this version. Zero is never a version.
     Version(u64),
+}
+
+impl Expect {
+    /// Whether it holds of a record with this version, or of none.
+    #[must_use]
+    pub fn holds(self, version: Option<u64>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => version.is_none(),
+            Self::Version(expected) => version == Some(expected),
+        }
+    }
 }
 
 /// A record and its version.
@@ -55,7 +76,7 @@ pub struct Versioned<T> {
 }
 
 /// One change of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Writes a record, whole.
     Put(Expect, Record),
@@ -65,6 +86,31 @@ pub enum Change {
     Append(Event),
 }
 
+impl Change {
+    /// The record that it writes, or `None` for an event.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        match self {
+            Self::Put(_, record) => Some(record.key()),
+            Self::Remove(_, key) => Some(key.clone()),
+            Self::Append(_) => None,
+        }
+    }
+}
+
+/// Checks that no record is named twice (clause 12); for backends, before they do anything else.
+///
+/// # Errors
+/// [`StoreError::Backend`] where one is.
+pub fn distinct(changes: &[Change]) -> Result<(), StoreError> {
+    let mut keys = HashSet::with_capacity(changes.len());
+    if changes.iter().filter_map(Change::key).all(|key| keys.insert(key)) {
+        Ok(())
+    } else {
+        Err(StoreError::Backend("a commit names one record twice".to_owned()))
+    }
+}
+
 /// Who calls, as far as the handshake has told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
@@ -72,7 +118,7 @@ pub enum Caller {
     Id(TerminalId),
     /// The terminal whose certificate has this holder.
     Holder(Holder),
-    /// The terminal whose remembered credential this is.
+    /// The terminal whose remembered credential this is now; where several have it, the one with the lowest id.
     Credential(CredentialId),
 }
 
@@ -99,19 +145,20 @@ pub enum Query {
 /// A store; see the [module](self) for the contract.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Reads all that a check-in of `caller` needs, in one round trip, or `None` where no terminal is known by it.
+    /// Reads all that a check-in of `caller` needs, in one round trip and as of one moment, or `None` where no terminal is
+    /// known by it.
     async fn check_in(&self, caller: &Caller) -> Result<Option<CheckIn>, StoreError>;
 
     /// Reads one record.
     async fn get(&self, key: &Key) -> Result<Option<Versioned<Record>>, StoreError>;
 
-    /// Reads a page of at most `limit` records.
+    /// Reads a page of at most `limit` records: fewer only at the end, none where `limit` is zero.
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError>;
 
     /// Reads at most `limit` events after sequence number `after`, in their order; zero is before the first.
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError>;
 
-    /// Writes all changes or none; when it returns they are durable.
+    /// Writes all changes or none; when it returns they are durable. Nothing to write is nothing done.
     async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError>;
 }
 
@@ -121,7 +168,8 @@ pub enum StoreError {
     /// An expectation failed, or a second terminal has the same holder. Read again and decide again.
     #[error("conflict: the record was changed by somebody else")]
     Conflict,
-    /// The backend cannot be reached or has no room now. Try again later.
+    /// The backend cannot be reached or has no room now. Try again later; a commit may have been written all the same
+    /// (clause 10), so read before you repeat one that expects nothing.
     #[error("store unavailable: {0}")]
     Unavailable(String),
     /// What is stored cannot be read.

@@ -45,6 +45,19 @@ pub enum TerminalState {
     Blacklisted,
 }
 
+impl TerminalState {
+    /// The name, as it is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Active => "active",
+            Self::Deactivated => "deactivated",
+            Self::Blacklisted => "blacklisted",
+        }
+    }
+}
+
 /// A physical terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminal {
@@ -94,15 +107,10 @@ pub struct Terminal {
 /// A credential that was verified and is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    /// Its name.
+    /// Its name: a terminal shows only this.
     pub id: CredentialId,
-    /// The X25519 static key that it vouches for.
-    #[serde(with = "hex::serde")]
-    pub static_key: [u8; 32],
-    /// The RSA identity behind it.
-    pub key: KeyId,
-    /// When its certificate or its channel certificate ends, in seconds since 1970 UTC.
-    pub not_after: u64,
+    /// What was verified, as [`Remembered`](tms_proto::credential::Remembered) encodes it, in hexadecimal.
+    pub known: String,
 }
 
 /// A ticket that a terminal may use. The key is sealed by the server's own key and bound to terminal and ticket.
@@ -178,6 +186,9 @@ pub struct PackageRef {
     pub content: Digest,
     /// The content's size, in bytes.
     pub size: u64,
+    /// Digest of the content's block map, the name of a blob, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_map: Option<Digest>,
 }
 
 /// That one terminal gets one package, and how far it has come.
@@ -283,6 +294,25 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// The kind's name, as it is stored: for backends that index events by it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::StateChanged { .. } => "state_changed",
+            Self::CertificateRenewed => "certificate_renewed",
+            Self::Published { .. } => "published",
+            Self::Queued { .. } => "queued",
+            Self::Cancelled { .. } => "cancelled",
+            Self::CheckedIn(_) => "checked_in",
+            Self::Result { .. } => "result",
+            Self::CloneSuspected { .. } => "clone_suspected",
+            Self::Terminal { .. } => "terminal",
+        }
+    }
+}
+
 /// The facts of one check-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckInSummary {
@@ -300,7 +330,7 @@ pub struct CheckInSummary {
 }
 
 /// The key of a record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A terminal.
     Terminal(TerminalId),
@@ -313,7 +343,7 @@ pub enum Key {
 }
 
 /// Any record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// A terminal.
     Terminal(Box<Terminal>),

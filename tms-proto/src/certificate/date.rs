@@ -83,7 +83,7 @@ impl Date {
 }
 
 const fn days_of_year(year: u32) -> u32 {
-    if year % 4 == 0 { 366 } else { 365 }
+    if year.is_multiple_of(4) { 366 } else { 365 }
 }
 
 fn days_of_month(year: u32, month: u32) -> u32 {
@@ -92,7 +92,11 @@ fn days_of_month(year: u32, month: u32) -> u32 {
         .zip(1..)
         .find(|(_, number)| *number == month)
         .map_or(31, |(days, _)| *days);
-    if month == 2 && year % 4 == 0 { days + 1 } else { days }
+    if month == 2 && year.is_multiple_of(4) {
+        days + 1
+    } else {
+        days
+    }
 }
 
 impl Value for Date {
@@ -142,7 +146,8 @@ mod tests {
 
     impl Slow {
         fn next(&mut self) {
-            let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+            let every = |years| self.year.is_multiple_of(years);
+            let leap = every(4) && (!every(100) || every(400));
             let last = match self.month {
                 4 | 6 | 9 | 11 => 30,
                 2 if leap => 29,

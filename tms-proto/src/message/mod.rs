@@ -6,7 +6,7 @@
 //!
 //! let report = StatusReport::new(Trigger::of(TriggerKind::Manual), 7, 1_790_000_000);
 //! let bytes = Message::from(report.clone()).to_vec();
-//! assert_eq!(Message::from_slice(&bytes).unwrap().message, Message::StatusReport(report));
+//! assert_eq!(Message::from_slice(&bytes).unwrap().message, report);
 //! ```
 
 mod key;
@@ -22,7 +22,7 @@ mod text;
 pub use key::{CertificateGrant, CertificateRequest, KeyBlock, KeyConfirm, KeyRequest, Proof, ProofRequest};
 pub use log::{Event, LogPart};
 pub use object::{Credit, ObjectGet, ObjectStart};
-pub use plan::{Action, NextContact, Plan, PlanAck, Precondition, Refusal, Ticket, Wanted, Window};
+pub use plan::{Action, MAX_ACTIONS, NextContact, Plan, PlanAck, Precondition, Refusal, Ticket, Wanted, Window};
 pub use register::{Register, RegisterAnswer};
 pub use reject::{Bye, Reject};
 pub use report::{

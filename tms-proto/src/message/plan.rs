@@ -9,6 +9,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+/// The most actions of one plan: bounds what a terminal keeps of it (§7.3).
+pub const MAX_ACTIONS: usize = 64;
+
 tlv! {
     /// Server to terminal: the whole list of actions, which replaces the one that the terminal holds, or *unchanged*.
     #[derive(Debug, Clone, PartialEq, Eq)]

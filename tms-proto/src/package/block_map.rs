@@ -36,7 +36,7 @@ impl BlockMapReference {
         sound
             && self.size <= BlockMap::MAX
             && blocks(size, self.block_log2) == Some(u64::from(self.size) / 32)
-            && self.size % 32 == 0
+            && self.size.is_multiple_of(32)
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
             assert_eq!(BlockMap::decode(bytes, &reference, size), Err(PackageError::Block));
         };
         refused(&map.encode()[32..], reference, 100_000);
-        refused(map.encode(), reference, 4096 * 25);
+        refused(map.encode(), reference, 4096 * 25 + 1);
         refused(
             map.encode(),
             BlockMapReference {

@@ -7,6 +7,7 @@ use crate::record::{Content, Records};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
+use zeroize::Zeroizing;
 
 /// Bytes of an object part's body before the object's own bytes: the offset (§5.3).
 const PART_HEAD: usize = 8;
@@ -46,7 +47,8 @@ impl Secure {
     }
 
     pub(super) fn send(&mut self, message: &Message, line: &mut Line) -> Result<(), Fault> {
-        let encoded = message.to_vec();
+        // A plan carries a ticket's key.
+        let encoded = Zeroizing::new(message.to_vec());
         if encoded.len() > MAX_MESSAGE {
             return Err(Fault::TooLarge);
         }

@@ -10,7 +10,7 @@ use crate::handshake::{Busy, Hello, Initiator, Kind, MAX_MESSAGE, Mode, Patience
 use crate::identity::CredentialId;
 use crate::machine::{Input, Instant, Machine, Output};
 use crate::message::{
-    Bye, CertificateGrant, Credit, KeyBlock, Message, ObjectGet, ObjectStart, Plan, RegisterAnswer, Reject, ResultAck,
+    Bye, CertificateGrant, Credit, KeyBlock, MAX_ACTIONS, Message, ObjectGet, ObjectStart, Plan, RegisterAnswer, Reject, ResultAck,
     StatusReport, Text,
 };
 use crate::record::MAX_PLAINTEXT;
@@ -621,6 +621,7 @@ impl TerminalSession {
             return Ok(());
         };
         let event = match message {
+            Message::Plan(plan) if plan.actions.len() > MAX_ACTIONS => return Err(Fault::TooLarge),
             Message::Plan(plan) if !open.planned => {
                 open.planned = true;
                 TerminalEvent::Plan { time: open.time, plan }

@@ -1,10 +1,19 @@
 //! Properties and vectors of the wire.
 
 mod arbitrary;
+mod certificate;
+mod credential;
+mod docs;
 mod envelope;
 mod fixture;
+mod handshake;
 mod message;
+mod openssl;
+mod package;
+mod party;
+mod public_key;
 mod sample;
+mod secure_vector;
 mod session;
 mod structure;
 mod tlv;

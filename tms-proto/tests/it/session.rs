@@ -821,12 +821,9 @@ fn large_plans_and_inventories_leave_the_handshake() {
     let mut script = ticket_script(&psk);
     let template = fixture::action(1, Digest::of(b"x"), 1);
     script.plan.unchanged = None;
-    script.plan.actions = (0..200)
-        .map(|id| tms_proto::message::Action {
-            id,
-            object: None,
-            ..template.clone()
-        })
+    let prompt = Some("a new program comes tonight, please leave the terminal on".to_owned());
+    script.plan.actions = (0..tms_proto::message::MAX_ACTIONS as u64)
+        .map(|id| tms_proto::message::Action { id, prompt: prompt.clone(), ..template.clone() })
         .collect();
     let mut large = inventory();
     large.components = (0..100)

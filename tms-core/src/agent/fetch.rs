@@ -1,0 +1,241 @@
+//! One object on its way into the memory: verified as it comes, durable as it goes, and taken up again where it stopped.
+
+use super::flash::FlashError;
+use super::journal::{Mark, Notebook, object_name};
+use bytes::Bytes;
+use tms_proto::digest::{Digest, Hasher};
+use tms_proto::package::BlockMap;
+
+/// How much is read at a time to find out what is held.
+const CHUNK: usize = 64 * 1024;
+
+/// What an object is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A signed manifest.
+    Manifest,
+    /// A block map.
+    Map,
+    /// A content.
+    Content,
+}
+
+/// An object on its way.
+pub(super) struct Fetch {
+    /// For which action.
+    pub(super) action: u64,
+    pub(super) part: Part,
+    pub(super) digest: Digest,
+    /// Its size, as a manifest or the plan says.
+    pub(super) size: u64,
+    /// Bytes that are here.
+    pub(super) held: u64,
+    /// The server may send up to here.
+    pub(super) until: u64,
+    name: String,
+    /// Bytes that a loss of power would take.
+    unsynced: u64,
+    check: Check,
+}
+
+/// How what comes is checked.
+enum Check {
+    /// As a whole, at its end.
+    Whole(Hasher),
+    /// Block by block.
+    Blocks { map: BlockMap, block: usize, filled: u64, hasher: Hasher },
+}
+
+/// What became of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There is more to come.
+    More,
+    /// The object is here, whole, sound and durable.
+    Complete,
+    /// They are not what the object's name or its block map says. What is sound of it is kept.
+    Wrong,
+}
+
+impl Fetch {
+    /// Finds out what is held of an object, and believes nothing that is not verified: with a block map the blocks, without
+    /// one the part whose digest was taken down.
+    pub(super) async fn resume(
+        notebook: &Notebook,
+        action: u64,
+        part: Part,
+        digest: Digest,
+        size: u64,
+        map: Option<BlockMap>,
+    ) -> Result<Self, FlashError> {
+        let name = object_name(&digest);
+        let there = notebook.flash.size(&name).await?.unwrap_or(0).min(size);
+        let (held, check) = match map {
+            Some(map) => {
+                let sound = sound_blocks(notebook, &name, there, &map).await?;
+                let held = (0..sound).filter_map(|index| map.block_length(index)).sum();
+                (held, Check::Blocks { map, block: sound, filled: 0, hasher: Hasher::new() })
+            }
+            None => {
+                let mark = notebook.journal.marks.get(&digest).filter(|mark| mark.held <= there);
+                match mark {
+                    Some(mark) => {
+                        let hasher = hash(notebook, &name, 0, mark.held).await?;
+                        if hasher.clone().finish() == mark.digest {
+                            (mark.held, Check::Whole(hasher))
+                        } else {
+                            (0, Check::Whole(Hasher::new()))
+                        }
+                    }
+                    None => (0, Check::Whole(Hasher::new())),
+                }
+            }
+        };
+        Ok(Self { action, part, digest, size, held, until: held, name, unsynced: 0, check })
+    }
+
+    /// Whether there is nothing left to ask for.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.held == self.size
+    }
+
+    /// Bytes that are here, sound, and survive the loss of power.
+    pub(super) fn durable(&self) -> u64 {
+        let open = match &self.check {
+            Check::Whole(_) => 0,
+            Check::Blocks { filled, .. } => *filled,
+        };
+        self.held.saturating_sub(self.unsynced.max(open))
+    }
+
+    /// Puts the next bytes into the memory, and makes them durable every `checkpoint` bytes.
+    pub(super) async fn take(
+        &mut self,
+        notebook: &mut Notebook,
+        mut bytes: Bytes,
+        checkpoint: u64,
+    ) -> Result<Taken, FlashError> {
+        while !bytes.is_empty() {
+            let room = match &self.check {
+                Check::Whole(_) => self.size - self.held.min(self.size),
+                Check::Blocks { map, block, filled, .. } => map.block_length(*block).unwrap_or(0).saturating_sub(*filled),
+            };
+            let now = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            if now.is_empty() {
+                return Ok(Taken::Wrong);
+            }
+            let length = u64::try_from(now.len()).unwrap_or(u64::MAX);
+            notebook.flash.append(&self.name, self.held, &now).await?;
+            self.held = self.held.saturating_add(length);
+            self.unsynced = self.unsynced.saturating_add(length);
+            if !self.add(&now, length) {
+                return Ok(Taken::Wrong);
+            }
+            // In the middle of a block there is nothing to be kept.
+            let between = match &self.check {
+                Check::Whole(_) => true,
+                Check::Blocks { filled, .. } => *filled == 0,
+            };
+            if between && self.unsynced >= checkpoint && !self.is_complete() {
+                self.settle(notebook).await?;
+            }
+        }
+        if self.is_complete() { self.complete(notebook).await } else { Ok(Taken::More) }
+    }
+
+    /// Makes durable what is here, before the call ends.
+    pub(super) async fn settle(&mut self, notebook: &mut Notebook) -> Result<(), FlashError> {
+        if self.unsynced == 0 {
+            return Ok(());
+        }
+        notebook.flash.sync(&self.name).await?;
+        self.unsynced = 0;
+        if let Check::Whole(hasher) = &self.check {
+            let mark = Mark { held: self.held, digest: hasher.clone().finish() };
+            notebook.journal.marks.insert(self.digest, mark);
+            notebook.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Drops what is held of it.
+    pub(super) async fn drop_all(&self, notebook: &mut Notebook) -> Result<(), FlashError> {
+        notebook.journal.marks.remove(&self.digest);
+        notebook.flash.remove(&self.name).await
+    }
+
+    async fn complete(&mut self, notebook: &mut Notebook) -> Result<Taken, FlashError> {
+        if let Check::Whole(hasher) = &self.check
+            && hasher.clone().finish() != self.digest
+        {
+            return Ok(Taken::Wrong);
+        }
+        self.settle(notebook).await?;
+        Ok(Taken::Complete)
+    }
+
+    /// Adds bytes to the check; false where they end a block that is not what the map says. Then what is held goes back to
+    /// where the block began.
+    fn add(&mut self, bytes: &[u8], length: u64) -> bool {
+        match &mut self.check {
+            Check::Whole(hasher) => {
+                hasher.update(bytes);
+                true
+            }
+            Check::Blocks { map, block, filled, hasher } => {
+                hasher.update(bytes);
+                *filled = filled.saturating_add(length);
+                if Some(*filled) != map.block_length(*block) {
+                    return true;
+                }
+                let sound = digest_of(map, *block) == Some(std::mem::take(hasher).finish());
+                if sound {
+                    *block += 1;
+                } else {
+                    self.held = self.held.saturating_sub(*filled);
+                }
+                *filled = 0;
+                sound
+            }
+        }
+    }
+}
+
+/// How many blocks from the start on are sound.
+async fn sound_blocks(notebook: &Notebook, name: &str, there: u64, map: &BlockMap) -> Result<usize, FlashError> {
+    let mut offset = 0u64;
+    for index in 0..map.blocks() {
+        let length = map.block_length(index).unwrap_or(0);
+        if offset.saturating_add(length) > there {
+            return Ok(index);
+        }
+        let found = hash(notebook, name, offset, length).await?.finish();
+        if digest_of(map, index) != Some(found) {
+            return Ok(index);
+        }
+        offset = offset.saturating_add(length);
+    }
+    Ok(map.blocks())
+}
+
+/// The digest of a block, out of the map's own encoding: a block is hashed as it comes and never stands in memory whole.
+fn digest_of(map: &BlockMap, index: usize) -> Option<Digest> {
+    let start = index.checked_mul(32)?;
+    let digest = map.encode().get(start..start.checked_add(32)?)?;
+    digest.try_into().ok().map(Digest)
+}
+
+async fn hash(notebook: &Notebook, name: &str, mut offset: u64, length: u64) -> Result<Hasher, FlashError> {
+    let mut hasher = Hasher::new();
+    let end = offset.saturating_add(length);
+    while offset < end {
+        let max = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = notebook.flash.read(name, offset, max).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        hasher.update(&bytes);
+        offset = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    }
+    Ok(hasher)
+}

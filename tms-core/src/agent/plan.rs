@@ -1,0 +1,181 @@
+//! Taking a plan: what of it is new, what goes on, what is withdrawn, and what is refused.
+//!
+//! A plan replaces the one before. An action keeps its id for ever:
+//! - one that is on its way goes on, with the windows and conditions of the new plan;
+//! - one that is over answers with its result again, as it was: not `DUPLICATE`, which would not say how it went;
+//! - one that the new plan does not name is withdrawn, unless it is activated already: that has to end by itself.
+
+use super::Options;
+use super::action::{Held, has_package};
+use super::journal::{Journal, succeeded};
+use super::timeline::Now;
+use crate::entropy::Entropy;
+use tms_proto::code::{ActionKind, ErrorAction, Representation, ResultCode, Stage};
+use tms_proto::message::{Action, Plan, Refusal};
+use tms_proto::package::MAX_SIGNED;
+
+/// What becomes of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is lower than one that was seen: nothing of it is taken.
+    Stale,
+    /// It says that the one that is held goes on.
+    Unchanged,
+    /// It is taken, but for these.
+    New(Vec<Refusal>),
+}
+
+impl Journal {
+    /// Takes a plan of an authenticated server, at `time` by its clock.
+    pub(super) fn take(&mut self, plan: &Plan, now: Now, options: &Options, entropy: &dyn Entropy) -> Taken {
+        if plan.sequence < self.plan {
+            return Taken::Stale;
+        }
+        for text in &plan.texts {
+            self.text(text.clone());
+        }
+        if plan.unchanged == Some(true) {
+            return Taken::Unchanged;
+        }
+        self.plan = plan.sequence;
+        self.not_after = plan.not_after;
+        self.withdraw(plan, now.stamp());
+        let mut refused = Vec::new();
+        let mut stopped = None;
+        let mut actions: Vec<&Action> = plan.actions.iter().collect();
+        actions.sort_by_key(|action| std::cmp::Reverse(action.priority.unwrap_or(0)));
+        let mut order = Vec::with_capacity(actions.len());
+        for action in actions {
+            order.push(action.id);
+            if let Some(done) = self.done.iter().find(|done| done.action == action.id) {
+                if !succeeded(done) && action.on_error == Some(ErrorAction::Stop) {
+                    stopped = Some(action.id);
+                }
+                let done = done.clone();
+                // It may still be waiting to be acknowledged: then it is told anyway.
+                if !self.results.iter().any(|result| result.action == done.action && result.stage == done.stage) {
+                    self.report(done);
+                }
+                continue;
+            }
+            if let Some(held) = self.actions.iter_mut().find(|held| held.action.id == action.id) {
+                if held.action.manifest == action.manifest && held.action.kind == action.kind {
+                    held.action = action.clone();
+                } else {
+                    refused.push(Refusal { action: action.id, code: ResultCode::InvalidContent });
+                }
+                continue;
+            }
+            let code = if stopped.is_some() {
+                Some(ResultCode::Missing)
+            } else if self.actions.len() >= options.max_actions {
+                Some(ResultCode::MemoryOverflow)
+            } else {
+                unfit(action)
+            };
+            match code {
+                Some(code) => refused.push(Refusal { action: action.id, code }),
+                None => self.actions.push(Held::new(action.clone(), entropy)),
+            }
+        }
+        let place = |held: &Held| order.iter().position(|id| *id == held.action.id);
+        // What the plan does not name any more, and is activated, is to be brought to its end first.
+        self.actions.sort_by_key(place);
+        self.cancel(now.stamp());
+        Taken::New(refused)
+    }
+
+    /// Ends what the new plan does not name.
+    fn withdraw(&mut self, plan: &Plan, time: u64) {
+        let named = |held: &&Held| plan.actions.iter().any(|action| action.id == held.action.id);
+        let components: Vec<&String> = plan.actions.iter().filter_map(|action| action.component.as_ref()).collect();
+        let gone = self.actions.iter().filter(|held| !named(held) && held.stage != Stage::Activated);
+        let gone: Vec<_> = gone
+            .map(|held| {
+                let newer = held.component.as_ref().is_some_and(|component| components.contains(&component));
+                let stage = if newer { Stage::Superseded } else { Stage::Cancelled };
+                held.result(stage, ResultCode::Success, "not in the plan any more", time)
+            })
+            .collect();
+        for result in gone {
+            self.finish(result);
+        }
+    }
+
+    /// Carries out the actions that withdraw others. What is activated cannot be withdrawn, and what is over is over.
+    fn cancel(&mut self, time: u64) {
+        let cancels = self.actions.iter().filter(|held| held.action.kind == ActionKind::Cancel);
+        let cancels: Vec<Held> = cancels.cloned().collect();
+        for cancel in cancels {
+            let target = cancel.action.target.unwrap_or(0);
+            let result = match self.actions.iter().find(|held| held.action.id == target) {
+                Some(held) if held.stage == Stage::Activated => {
+                    cancel.result(Stage::Rejected, ResultCode::NotPermitted, "activated already", time)
+                }
+                Some(held) => {
+                    let text = format!("withdrawn by action {}", cancel.action.id);
+                    let result = held.result(Stage::Cancelled, ResultCode::Success, &text, time);
+                    self.finish(result);
+                    cancel.result(Stage::RunningConfirmed, ResultCode::Success, "", time)
+                }
+                None if self.done.iter().any(|done| done.action == target) => {
+                    cancel.result(Stage::Rejected, ResultCode::NotPermitted, "over already", time)
+                }
+                None => cancel.result(Stage::Rejected, ResultCode::UnknownReference, "no such action", time),
+            };
+            self.finish(result);
+        }
+    }
+}
+
+/// Why an action cannot be taken on.
+fn unfit(action: &Action) -> Option<ResultCode> {
+    match action.kind {
+        kind if has_package(kind) => {
+            let size = action.manifest_size.and_then(|size| usize::try_from(size).ok());
+            if action.manifest.is_none() || size.is_none() {
+                return Some(ResultCode::Missing);
+            }
+            if size.is_none_or(|size| size == 0 || size > MAX_SIGNED) {
+                return Some(ResultCode::InvalidContent);
+            }
+            // The one representation that is decoded here is the content itself.
+            let whole = action.representation.is_none_or(|form| form == Representation::Whole) && action.base.is_none();
+            (!whole).then_some(ResultCode::NotSupported)
+        }
+        ActionKind::Cancel if action.target.is_none() => Some(ResultCode::Missing),
+        ActionKind::DeviceRequest if action.prompt.is_none() => Some(ResultCode::Missing),
+        ActionKind::Cancel | ActionKind::Restart | ActionKind::DeviceRequest | ActionKind::Upload => None,
+        _ => Some(ResultCode::NotSupported),
+    }
+}
+
+/// An action with nothing in it but its id.
+#[cfg(test)]
+pub(super) const fn blank(id: u64) -> Action {
+    Action {
+        id,
+        kind: ActionKind::Install,
+        manifest: None,
+        manifest_size: None,
+        object: None,
+        size: None,
+        representation: None,
+        base: None,
+        depends_on: Vec::new(),
+        download: None,
+        install: None,
+        preconditions: None,
+        min_battery: None,
+        restart: None,
+        forced: None,
+        prompt: None,
+        on_error: None,
+        priority: None,
+        retry_delay: None,
+        max_attempts: None,
+        grant: None,
+        component: None,
+        target: None,
+    }
+}

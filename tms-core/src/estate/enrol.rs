@@ -1,0 +1,119 @@
+//! Terminals: enrolled, switched off, and given a new certificate.
+
+use super::{ATTEMPTS, Estate, EstateError};
+use crate::store::{
+    Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId, TerminalState,
+};
+use tms_proto::certificate::{Certificate, Subject};
+
+/// What is known of a terminal when it is enrolled.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// Vendor, model and serial number.
+    pub holder: Holder,
+    /// The RSA identity that it must prove; without one the first that is certified for the holder is pinned.
+    pub key: Option<KeyId>,
+    /// The epoch of its terminal main-control key, where it has one.
+    pub main_key_epoch: Option<u32>,
+}
+
+impl Estate {
+    /// Enrols a terminal: from now on the server knows it.
+    ///
+    /// # Errors
+    /// [`EstateError::Enrolled`] where there is one with this holder, [`EstateError::BadHolder`].
+    pub async fn enrol(&self, actor: &str, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
+        let Enrolment { holder, key, main_key_epoch } = enrolment;
+        let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
+        if ![&holder.vendor, &holder.model, &holder.serial].into_iter().all(|part| sound(part)) {
+            return Err(EstateError::BadHolder);
+        }
+        if self.store.check_in(&Caller::Holder(holder.clone())).await?.is_some() {
+            return Err(EstateError::Enrolled(holder));
+        }
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        let id = TerminalId(u64::from_be_bytes(random));
+        let terminal = Terminal {
+            id,
+            holder: holder.clone(),
+            state: TerminalState::Enrolled,
+            key,
+            renewed_certificate: None,
+            credential: None,
+            main_key_epoch,
+            tickets: Vec::new(),
+            contact: 0,
+            plan: PlanStanding::default(),
+            last_action: 0,
+            inventory: None,
+            last_check_in: None,
+            next_contact: None,
+            logical: Vec::new(),
+        };
+        let event = self.event(actor, Some(id), EventKind::Enrolled);
+        let changes = vec![Change::Put(Expect::Absent, terminal.into()), Change::Append(event)];
+        match self.store.commit(changes).await {
+            Err(StoreError::Conflict) => Err(EstateError::Enrolled(holder)),
+            done => Ok(done.map(|()| id)?),
+        }
+    }
+
+    /// Puts a terminal into another state. Its tickets end with it, so that it cannot come back without proving itself.
+    ///
+    /// # Errors
+    /// [`EstateError::UnknownTerminal`].
+    pub async fn set_state(&self, actor: &str, terminal: &Caller, state: TerminalState) -> Result<(), EstateError> {
+        self.change_terminal(actor, terminal, EventKind::StateChanged { state }, |terminal| {
+            terminal.state = state;
+            if !matches!(state, TerminalState::Active | TerminalState::Enrolled) {
+                terminal.credential = None;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lays a renewed certificate ready for a terminal: it gets it when it asks, even after the old one has expired.
+    ///
+    /// # Errors
+    /// [`EstateError::WrongCertificate`] where it is for another terminal or another key than the pinned one.
+    pub async fn renew(&self, actor: &str, certificate: &[u8]) -> Result<TerminalId, EstateError> {
+        let decoded = Certificate::decode(certificate)?;
+        let Subject::Terminal(holder) = &decoded.body().subject else {
+            return Err(EstateError::WrongCertificate("it is not a terminal's"));
+        };
+        let caller = Caller::Holder(holder.clone());
+        let id = self.known(&caller).await?.terminal.record.id;
+        self.change_terminal(actor, &caller, EventKind::CertificateRenewed, |terminal| {
+            if terminal.key.is_some_and(|pinned| pinned != decoded.body().key.id()) {
+                return Err(EstateError::WrongCertificate("it is for another key than the pinned one"));
+            }
+            terminal.renewed_certificate = Some(hex::encode(certificate));
+            Ok(())
+        })
+        .await?;
+        Ok(id)
+    }
+
+    async fn change_terminal(
+        &self,
+        actor: &str,
+        caller: &Caller,
+        kind: EventKind,
+        change: impl Fn(&mut Terminal) -> Result<(), EstateError> + Send + Sync,
+    ) -> Result<(), EstateError> {
+        for _ in 0..ATTEMPTS {
+            let known = self.known(caller).await?.terminal;
+            let mut terminal = known.record;
+            change(&mut terminal)?;
+            let event = self.event(actor, Some(terminal.id), kind.clone());
+            let changes = vec![Change::Put(Expect::Version(known.version), terminal.into()), Change::Append(event)];
+            match self.store.commit(changes).await {
+                Err(StoreError::Conflict) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}

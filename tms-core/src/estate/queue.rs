@@ -1,0 +1,104 @@
+//! Assignments: a package is queued for a terminal, or withdrawn.
+
+use super::{ATTEMPTS, Estate, EstateError};
+use crate::server::plan;
+use crate::store::{
+    ActionId, Assignment, Caller, Change, EventKind, Expect, Key, Package, Record, StoreError, Terminal, Versioned,
+};
+use tms_proto::code::{ResultCode, Stage};
+use tms_proto::digest::Digest;
+
+impl Estate {
+    /// Queues a package for a terminal: it gets it at its next check-in. Open actions for the same component give way.
+    ///
+    /// # Errors
+    /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownPackage`], [`EstateError::WrongTarget`],
+    /// [`EstateError::Queued`].
+    pub async fn queue(&self, actor: &str, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
+        let package = self.package(manifest).await?;
+        for _ in 0..ATTEMPTS {
+            let known = self.known(terminal).await?;
+            let Versioned { version, record: mut terminal } = known.terminal;
+            check_target(&package, &terminal)?;
+            let waiting = known.assignments.iter().find(|open| open.record.package.manifest == *manifest);
+            if let Some(waiting) = waiting {
+                return Err(EstateError::Queued(terminal.id, waiting.record.action.0));
+            }
+            terminal.last_action = terminal.last_action.saturating_add(1);
+            let action = ActionId(terminal.last_action);
+            let mut changes = Vec::new();
+            let rivals = known.assignments.iter().filter(|open| open.record.package.component == package.package.component);
+            for rival in rivals {
+                changes.push(self.close(rival, Stage::Superseded, ResultCode::Duplicate));
+            }
+            let now = self.clock.now();
+            let assignment = Assignment {
+                terminal: terminal.id,
+                action,
+                package: package.package.clone(),
+                stage: Stage::Accepted,
+                code: ResultCode::Success,
+                attempt: 0,
+                text: None,
+                closed: false,
+                result: 0,
+                created: now,
+                updated: now,
+                actor: actor.to_owned(),
+            };
+            let kind = EventKind::Queued { action, manifest: *manifest };
+            changes.push(Change::Append(self.event(actor, Some(terminal.id), kind)));
+            changes.push(Change::Put(Expect::Version(version), terminal.into()));
+            changes.push(Change::Put(Expect::Absent, assignment.into()));
+            match self.store.commit(changes).await {
+                Err(StoreError::Conflict) => {}
+                done => return Ok(done.map(|()| action)?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Withdraws an open action. A terminal that has installed it by then says so, and that truth stands.
+    ///
+    /// # Errors
+    /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownAction`].
+    pub async fn cancel(&self, actor: &str, terminal: &Caller, action: ActionId) -> Result<(), EstateError> {
+        for _ in 0..ATTEMPTS {
+            let known = self.known(terminal).await?;
+            let id = known.terminal.record.id;
+            let Some(open) = known.assignments.iter().find(|open| open.record.action == action) else {
+                return Err(EstateError::UnknownAction(id, action.0));
+            };
+            let event = self.event(actor, Some(id), EventKind::Cancelled { action });
+            let changes = vec![self.close(open, Stage::Cancelled, ResultCode::Success), Change::Append(event)];
+            match self.store.commit(changes).await {
+                Err(StoreError::Conflict) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    async fn package(&self, manifest: &Digest) -> Result<Package, EstateError> {
+        match self.store.get(&Key::Package(*manifest)).await? {
+            Some(Versioned { record: Record::Package(package), .. }) => Ok(*package),
+            _ => Err(EstateError::UnknownPackage(manifest.to_string())),
+        }
+    }
+
+    fn close(&self, open: &Versioned<Assignment>, stage: Stage, code: ResultCode) -> Change {
+        let closed = Assignment { stage, code, closed: true, updated: self.clock.now(), ..open.record.clone() };
+        Change::Put(Expect::Version(open.version), closed.into())
+    }
+}
+
+fn check_target(package: &Package, terminal: &Terminal) -> Result<(), EstateError> {
+    if plan::fits(package, terminal) {
+        return Ok(());
+    }
+    Err(EstateError::WrongTarget {
+        vendor: package.vendor.clone(),
+        models: package.models.join(", "),
+        holder: terminal.holder.clone(),
+    })
+}

@@ -1,0 +1,225 @@
+//! Records to test with: every field filled, and told apart by few numbers.
+
+use crate::store::{
+    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Event, EventKind, Holder, InventoryRecord, KeyId,
+    Package, PackageRef, PlanStanding, SealedTicket, Terminal, TerminalId, TerminalState,
+};
+use bytes::Bytes;
+use tms_proto::code::{ComponentKind, ComponentStatus, ResultCode, Stage, TriggerKind};
+use tms_proto::digest::Digest;
+use tms_proto::message::{
+    Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet,
+};
+
+/// An hour of the year 2026, in seconds since 1970 UTC.
+pub const NOW: u64 = 1_790_000_000;
+
+/// A holder with this serial number.
+#[must_use]
+pub fn holder(serial: &str) -> Holder {
+    Holder { vendor: "acme".to_owned(), model: "t-1000".to_owned(), serial: serial.to_owned() }
+}
+
+/// A remembered credential, told apart by `seed`.
+#[must_use]
+pub fn credential(seed: u64) -> Credential {
+    let digest = Digest::of(&seed.to_be_bytes());
+    Credential { id: CredentialId::of(&digest.0), known: format!("{digest}{digest}{digest}") }
+}
+
+/// A terminal as it stands after some check-ins: active, with a credential of its own and two tickets.
+#[must_use]
+pub fn terminal(id: u64) -> Terminal {
+    let key = KeyId(Digest::of(&id.to_be_bytes()));
+    let ticket = |number: u8| SealedTicket {
+        id: [number; 8],
+        sealed: format!("{}{:024x}", key, u64::from(number)),
+        expires: NOW + 86_400 * 7,
+    };
+    Terminal {
+        id: TerminalId(id),
+        holder: holder(&format!("{id:016x}")),
+        state: TerminalState::Active,
+        key: Some(key),
+        renewed_certificate: None,
+        main_key_epoch: Some(3),
+        tickets: vec![ticket(1), ticket(2)],
+        contact: 17,
+        plan: PlanStanding { sequence: 4, digest: Some(Digest::of(b"plan")) },
+        last_action: 9,
+        inventory: Some(Digest::of(b"inventory")),
+        last_check_in: Some(NOW),
+        next_contact: Some(NextContact {
+            from: NOW + 86_400,
+            window: 3_600,
+            jitter: Some(60),
+            redial_delay: Some(30),
+            redial_max: Some(5),
+        }),
+        logical: vec![LogicalTerminal {
+            merchant: "123456789012345".to_owned(),
+            terminal: "00000042".to_owned(),
+            application: Some("credit".to_owned()),
+        }],
+        credential: Some(credential(id)),
+    }
+}
+
+/// The name of package `number`.
+#[must_use]
+pub fn package_ref(number: u64) -> PackageRef {
+    PackageRef {
+        manifest: Digest::of(&number.to_be_bytes()),
+        manifest_size: 700,
+        component: "payment".to_owned(),
+        version: format!("2.{number}"),
+        content: Digest::of(&number.to_le_bytes()),
+        size: 3_000_000,
+        block_map: Some(Digest::of(b"block map")),
+    }
+}
+
+/// Package `number`.
+#[must_use]
+pub fn package(number: u64) -> Package {
+    Package {
+        package: package_ref(number),
+        kind: ComponentKind::Application,
+        counter: 12,
+        vendor: "acme".to_owned(),
+        models: vec!["t-1000".to_owned(), "t-2000".to_owned()],
+        published: NOW,
+        actor: "operator".to_owned(),
+    }
+}
+
+/// An open assignment of package 1.
+#[must_use]
+pub fn assignment(terminal: u64, action: u64) -> Assignment {
+    Assignment {
+        terminal: TerminalId(terminal),
+        action: ActionId(action),
+        package: package_ref(1),
+        stage: Stage::Downloading,
+        code: ResultCode::Success,
+        attempt: 2,
+        text: Some("half way".to_owned()),
+        closed: false,
+        result: 5,
+        created: NOW,
+        updated: NOW + 60,
+        actor: "operator".to_owned(),
+    }
+}
+
+/// The inventory of a terminal.
+#[must_use]
+pub fn inventory(terminal: u64) -> InventoryRecord {
+    let digest = Digest::of(&terminal.to_be_bytes());
+    InventoryRecord {
+        terminal: TerminalId(terminal),
+        inventory: Inventory {
+            components: vec![Component {
+                id: "payment".to_owned(),
+                kind: ComponentKind::Application,
+                version: "1.9".to_owned(),
+                counter: Some(11),
+                status: ComponentStatus::InOperation,
+                digest: Some(digest),
+                serial: None,
+                expiry: Some(NOW + 86_400 * 365),
+                provider: Some("acme".to_owned()),
+            }],
+            parameters: vec![ParameterSet {
+                name: "emv".to_owned(),
+                kind: ComponentKind::TerminalParameters,
+                version: "7".to_owned(),
+                digest,
+                changed_on_site: Some(true),
+                changed_at: Some(NOW),
+            }],
+            keys: vec![KeySlot {
+                slot: 1,
+                version: 2,
+                usage: "K0".to_owned(),
+                check_value: Bytes::from_static(&[0x08, 0xD7, 0xB4]),
+                expiry: None,
+            }],
+            capabilities: Some(Capabilities {
+                printer_columns: Some(32),
+                charsets: vec!["UTF-8".to_owned()],
+                ..Capabilities::default()
+            }),
+            hardware: Some("rev C".to_owned()),
+        },
+        reported: NOW,
+    }
+}
+
+/// The event of a check-in.
+#[must_use]
+pub fn checked_in(terminal: u64, time: u64) -> Event {
+    Event {
+        time,
+        terminal: Some(TerminalId(terminal)),
+        actor: format!("acme/t-1000/{terminal:016x}"),
+        kind: EventKind::CheckedIn(CheckInSummary {
+            mode: 3,
+            trigger: TriggerKind::Schedule,
+            skew: -4,
+            peer: "192.0.2.17:40123".to_owned(),
+            claimed: Some("02155501234".to_owned()),
+        }),
+    }
+}
+
+/// An event that says `what`.
+#[must_use]
+pub fn said(terminal: u64, what: &str) -> Event {
+    Event {
+        time: NOW,
+        terminal: Some(TerminalId(terminal)),
+        actor: "operator".to_owned(),
+        kind: EventKind::Terminal { what: what.to_owned(), text: Some("said".to_owned()) },
+    }
+}
+
+/// One event of every kind.
+#[must_use]
+pub fn events(terminal: u64) -> Vec<Event> {
+    let manifest = Digest::of(b"manifest");
+    let action = ActionId(3);
+    let kinds = [
+        EventKind::Enrolled,
+        EventKind::StateChanged { state: TerminalState::Blacklisted },
+        EventKind::CertificateRenewed,
+        EventKind::Published { manifest },
+        EventKind::Queued { action, manifest },
+        EventKind::Cancelled { action },
+        EventKind::Result { action, stage: Stage::Installed, code: ResultCode::NoSpace, attempt: 2 },
+        EventKind::CloneSuspected { evidence: "contact 7 came twice".to_owned() },
+        EventKind::Terminal { what: "tamper".to_owned(), text: None },
+    ];
+    let mut events = vec![checked_in(terminal, NOW)];
+    events.extend(kinds.map(|kind| Event { time: NOW, terminal: None, actor: "operator".to_owned(), kind }));
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_is_stored() {
+        for event in events(1) {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["kind"], event.kind.name());
+            assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+        }
+        for state in
+            [TerminalState::Enrolled, TerminalState::Active, TerminalState::Deactivated, TerminalState::Blacklisted]
+        {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+    }
+}

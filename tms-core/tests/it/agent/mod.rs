@@ -1,0 +1,13 @@
+//! The terminal's agent, against a server that does what the test says, and against the real one.
+
+mod call;
+mod download;
+mod office;
+mod package;
+mod power;
+mod ready;
+mod real;
+mod rogue;
+mod terminal;
+mod ticket;
+mod time;

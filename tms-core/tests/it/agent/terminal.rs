@@ -1,0 +1,164 @@
+//! A terminal in memory: a flash with two slots for each component, and the agent on it.
+
+use crate::world::{DAY, NOW, anchors, certify, holder, trust};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tms_core::agent::flash::{Flash, MemoryFlash};
+use tms_core::agent::slot::{SelfTest, SlotDevice};
+use tms_core::agent::{Agent, Device, Identity, MainKeyIdentity, Options, RsaIdentity, Setup, WorkReport};
+use tms_core::clock::ManualClock;
+use tms_core::custody::{MainKey, MemoryKeys};
+use tms_core::entropy::Entropy;
+use tms_core::signer::PemSigner;
+use tms_core::store::TerminalId;
+use tms_proto::certificate::Subject;
+use tms_proto::code::ComponentKind;
+use tms_proto::secret::Secret;
+
+pub(super) const ID: TerminalId = TerminalId(0x0102_0304_0506_0708);
+pub(super) const MAIN_KEY: [u8; 16] = [0x11; 16];
+
+/// The version that the terminal came with.
+pub(super) const FACTORY: &[u8] = b"the application that came with the terminal";
+
+/// Random numbers that are the same each time.
+pub(super) struct Seeded(AtomicU64);
+
+impl Seeded {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let mut mixed = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            mixed ^= mixed >> 31;
+            let length = chunk.len();
+            chunk.copy_from_slice(&mixed.to_le_bytes()[..length]);
+        }
+    }
+}
+
+/// What the terminal proves itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proves {
+    MainKey,
+    Rsa,
+    Both,
+}
+
+/// What a terminal is made of, so that it can be started again.
+#[derive(Clone)]
+pub(super) struct Kit {
+    pub(super) flash: MemoryFlash,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) options: Options,
+    pub(super) identity: Identity,
+    pub(super) self_test: SelfTest,
+}
+
+/// A terminal that is switched on.
+pub(super) struct Terminal {
+    pub(super) kit: Kit,
+    pub(super) device: Arc<SlotDevice>,
+    pub(super) agent: Agent,
+}
+
+pub(super) fn signer() -> PemSigner {
+    PemSigner::from_pem(include_str!("../../../../tms-proto/tests/keys/terminal-1.pem")).unwrap()
+}
+
+impl Kit {
+    /// A terminal with a main-control key, fresh from the factory.
+    pub(super) async fn new() -> Self {
+        Self::with(Proves::MainKey).await
+    }
+
+    pub(super) async fn with(proves: Proves) -> Self {
+        let flash = MemoryFlash::new(8 << 20);
+        let device = SlotDevice::open(Arc::new(flash.clone())).await.unwrap();
+        device.provision("bank", ComponentKind::Application, "1.0", 1, FACTORY).await.unwrap();
+        let keys = MemoryKeys::new();
+        keys.insert(ID, 1, MainKey::Aes128(Secret::new(MAIN_KEY)));
+        let subject = Subject::Terminal(holder("0001"));
+        let rsa = RsaIdentity {
+            signer: Arc::new(signer()),
+            certificate: certify(&signer(), subject, NOW - 400 * DAY, NOW + 400 * DAY).await,
+        };
+        let identity = Identity {
+            terminal: ID,
+            holder: holder("0001"),
+            anchors: anchors(),
+            rsa: (proves != Proves::MainKey).then_some(rsa),
+            main_key: (proves != Proves::Rsa).then(|| MainKeyIdentity { keys: Arc::new(keys), epoch: 1 }),
+        };
+        let options = Options { both: proves == Proves::Both, ..Options::default() };
+        Self {
+            flash,
+            clock: Arc::new(ManualClock::new(NOW)),
+            entropy: Arc::new(Seeded::new(1)),
+            options,
+            identity,
+            self_test: SelfTest::Passes,
+        }
+    }
+
+    /// Switches the terminal on. Fails where power fails meanwhile.
+    pub(super) async fn try_start(&self) -> Result<Terminal, String> {
+        let flash: Arc<dyn Flash> = Arc::new(self.flash.clone());
+        let self_test = self.self_test;
+        let device = SlotDevice::with_self_test(Arc::clone(&flash), Box::new(move |_, _| self_test)).await;
+        let device = Arc::new(device.map_err(|error| error.to_string())?);
+        device.start().await.map_err(|error| error.to_string())?;
+        let setup = Setup {
+            identity: self.identity.clone(),
+            trust: trust(),
+            installed: Vec::new(),
+            device: Device { components: device.clone(), installer: device.clone(), screen: device.clone() },
+            clock: self.clock.clone(),
+            entropy: Arc::clone(&self.entropy),
+            options: self.options.clone(),
+        };
+        let agent = Agent::open(flash, setup).await.map_err(|error| error.to_string())?;
+        Ok(Terminal { kit: self.clone(), device, agent })
+    }
+
+    pub(super) async fn start(&self) -> Terminal {
+        self.try_start().await.unwrap()
+    }
+
+    /// The terminal as it is after a loss of power.
+    pub(super) fn after_power_loss(&self, seed: u64) -> Self {
+        Self { flash: self.flash.survivor(seed), ..self.clone() }
+    }
+}
+
+impl Terminal {
+    /// Off-line work, and as many restarts as it asks for.
+    pub(super) async fn work(&mut self) -> WorkReport {
+        let mut all = WorkReport::default();
+        for _ in 0..8 {
+            let report = self.agent.work().await.unwrap();
+            all.results.extend(report.results);
+            all.again = report.again;
+            if !report.restart {
+                return all;
+            }
+            let device = Arc::clone(&self.device);
+            *self = self.kit.start().await;
+            // How a terminal is does not change because it is started again.
+            drop(device);
+        }
+        panic!("the terminal starts again and again");
+    }
+
+    /// The version of the application that runs.
+    pub(super) async fn version(&self) -> String {
+        self.device.versions().await["bank"].version.clone()
+    }
+}

@@ -1,0 +1,5 @@
+//! The crate from outside: server, agent, and both together.
+
+mod agent;
+mod server;
+mod world;

@@ -1,0 +1,158 @@
+//! Connections, and the schema that they find.
+
+use crate::Options;
+use crate::error::Fault;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use tms_core::store::StoreError;
+
+/// Every schema that was ever released, as the step from the one before. Append only.
+const STEPS: &[M<'static>] = &[M::up(include_str!("../migrations/0001_records.sql"))];
+
+/// The mark of our databases, as the first migration sets it.
+const APPLICATION: i64 = 0x544D_5331;
+
+/// Between two tries to prepare a database that another process holds.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens the connection that writes, and brings the database to the newest schema.
+pub(crate) fn writer(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE, options).map_err(Fault::from)?;
+    let pause = u32::try_from(PAUSE.as_millis()).unwrap_or(1);
+    let mut tries = timeout(options).as_millis() / u128::from(pause);
+    loop {
+        // two processes may make one database at the same time, and the change to a write-ahead log does not wait
+        match prepare(&mut connection, options) {
+            Err(error) if error.is_transient() && tries > 0 => tries -= 1,
+            other => break other?,
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(crate) fn reader(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+    let open = || {
+        let connection = connect(path, OpenFlags::empty(), options)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    };
+    open().map_err(|error: rusqlite::Error| Fault::from(error).into())
+}
+
+fn connect(path: &Path, more: OpenFlags, options: &Options) -> rusqlite::Result<Connection> {
+    // each connection belongs to one thread, so that SQLite need not lock it
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(timeout(options))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
+fn timeout(options: &Options) -> Duration {
+    options.busy_timeout.min(Duration::from_secs(86_400))
+}
+
+/// Sets the writing connection up. Does nothing to a database that is not ours or is too new.
+fn prepare(connection: &mut Connection, options: &Options) -> Result<(), StoreError> {
+    let latest = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found = Standing::of(connection).map_err(Fault::from)?;
+    if found.application != APPLICATION && (found.application != 0 || found.schema != 0 || found.tables != 0) {
+        return Err(StoreError::Backend("the database belongs to another application".to_owned()));
+    }
+    if found.schema > latest {
+        return Err(StoreError::Backend(format!(
+            "the database has schema {}, and this program knows no schema after {latest}: use a newer program",
+            found.schema
+        )));
+    }
+    set_up(connection, options).map_err(Fault::from)?;
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    let migrated = Migrations::from_slice(STEPS).to_latest(connection);
+    match migrated {
+        Ok(()) => {
+            if found.schema < latest {
+                tracing::info!(from = found.schema, to = latest, "database schema migrated");
+            }
+            Ok(())
+        }
+        // another process may have done the same step at the same time: then it is done
+        Err(_) if Standing::of(connection).map_err(Fault::from)?.schema == latest => Ok(()),
+        Err(rusqlite_migration::Error::RusqliteError { err, .. }) => Err(Fault::from(err).into()),
+        Err(error) => Err(StoreError::Backend(format!("the schema cannot be migrated: {error}"))),
+    }
+}
+
+fn set_up(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        // a file system without shared memory, or a database in memory
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error { code: ErrorCode::CannotOpen, extended_code: rusqlite::ffi::SQLITE_CANTOPEN },
+            None,
+        ));
+    }
+    // with NORMAL a commit that has returned can be lost with the power
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    // the writer checkpoints when it has answered its callers
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    if let Some(pages) = options.max_pages {
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// What a database says of itself.
+struct Standing {
+    application: i64,
+    schema: i64,
+    tables: i64,
+}
+
+impl Standing {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |sql| connection.query_row(sql, [], |row| row.get(0));
+        Ok(Self {
+            application: number("PRAGMA application_id")?,
+            schema: number("PRAGMA user_version")?,
+            tables: number("SELECT count(*) FROM sqlite_schema")?,
+        })
+    }
+}
+
+/// A database of the newest schema, for tests of single statements.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    Migrations::from_slice(STEPS).to_latest(&mut connection).unwrap();
+    connection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_sound() {
+        Migrations::from_slice(STEPS).validate().unwrap();
+        let connection = in_memory();
+        assert_eq!(Standing::of(&connection).unwrap().application, APPLICATION);
+    }
+
+    /// WAL and FULL together are what clause 2 stands on.
+    #[test]
+    fn a_commit_is_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = writer(&directory.path().join("store"), &Options::default()).unwrap();
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        assert_eq!(pragma("journal_mode"), Ok("wal".to_owned().into()));
+        assert_eq!(pragma("synchronous"), Ok(2.into()));
+    }
+}

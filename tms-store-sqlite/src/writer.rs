@@ -1,0 +1,367 @@
+//! The thread that writes, and group commit.
+
+use crate::error::Result;
+use crate::queue::Consumer;
+use crate::row::{AssignmentRow, EventRow, InventoryRow, PackageRow, PutRow, TerminalRow, Write, key, unsigned};
+use rusqlite::{Connection, OptionalExtension, Params, params};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tms_core::store::{Key, StoreError};
+use tokio::sync::oneshot;
+
+/// A commit and whom to tell.
+pub(crate) struct Commit {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) reply: oneshot::Sender<std::result::Result<(), StoreError>>,
+}
+
+/// How much was written, for [`crate::SqliteStore::statistics`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+}
+
+pub(crate) struct Writer {
+    connection: Connection,
+    group_limit: usize,
+    checkpoint_pages: i32,
+    busy_timeout: Duration,
+    /// Pages in the log when it was last tried to empty it.
+    tried_at: i32,
+}
+
+/// How a commit in a transaction went.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Done,
+    Conflict,
+}
+
+/// Where a transaction failed.
+enum Failure {
+    /// Before anything was done: no commit of the group could have gone better alone.
+    Begin(StoreError),
+    /// In one of its commits, or at the end.
+    Inside(StoreError),
+}
+
+thread_local! {
+    /// Pages in the log after this thread's last commit.
+    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+}
+
+impl Writer {
+    pub(crate) fn new(connection: Connection, options: &crate::Options) -> Self {
+        Self {
+            connection,
+            group_limit: options.group_limit.max(1),
+            checkpoint_pages: i32::try_from(options.checkpoint_pages.max(1)).unwrap_or(i32::MAX),
+            busy_timeout: options.busy_timeout,
+            tried_at: 0,
+        }
+    }
+
+    /// Writes until the queue closes.
+    pub(crate) fn run(mut self, commits: &Consumer<Commit>, counters: &Counters) {
+        self.connection.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(pages);
+            Ok(())
+        }));
+        while let Some(mut group) = commits.take(self.group_limit) {
+            // nobody waits for it, and nothing of it is written
+            group.retain(|commit| !commit.reply.is_closed());
+            let (writes, replies): (Vec<_>, Vec<_>) =
+                group.into_iter().map(|commit| (commit.writes, commit.reply)).unzip();
+            let outcomes = self.write(&writes, counters);
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                // a caller that has gone away knows that it does not know
+                let _ = reply.send(outcome);
+            }
+            self.checkpoint();
+        }
+        // the last connection empties the log into the database when it closes
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(code = ?error.sqlite_error_code(), "database not closed cleanly");
+        }
+    }
+
+    /// Writes a group, in one transaction if it can be, and says how each commit went.
+    fn write(&self, group: &[Vec<Write>], counters: &Counters) -> Vec<std::result::Result<(), StoreError>> {
+        if group.is_empty() {
+            return Vec::new();
+        }
+        counters.commits.fetch_add(u64::try_from(group.len()).unwrap_or_default(), Ordering::Relaxed);
+        counters.transactions.fetch_add(1, Ordering::Relaxed);
+        match self.transaction(group) {
+            Ok(verdicts) => verdicts.into_iter().map(Verdict::outcome).collect(),
+            Err(Failure::Begin(error)) => group.iter().map(|_| Err(again(&error))).collect(),
+            Err(Failure::Inside(error)) if group.len() == 1 => vec![Err(error)],
+            Err(Failure::Inside(error)) => {
+                // one of them is to blame, or there is no room for all: each gets its own chance
+                tracing::warn!(commits = group.len(), %error, "group commit failed, its commits are tried one by one");
+                group.iter().flat_map(|commit| self.write(slice::from_ref(commit), counters)).collect()
+            }
+        }
+    }
+
+    fn transaction(&self, group: &[Vec<Write>]) -> std::result::Result<Vec<Verdict>, Failure> {
+        self.execute("BEGIN IMMEDIATE", []).map_err(|fault| Failure::Begin(fault.into()))?;
+        let verdicts = group
+            .iter()
+            .map(|writes| self.apply(writes))
+            .collect::<Result<Vec<_>>>()
+            .and_then(|verdicts| self.execute("COMMIT", []).map(|_| verdicts));
+        verdicts.map_err(|fault| {
+            // SQLite has rolled back already where it could not go on
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(code = ?error.sqlite_error_code(), "transaction not rolled back");
+            }
+            Failure::Inside(fault.into())
+        })
+    }
+
+    /// Applies one commit: everything is checked before anything is written, so that a conflict leaves nothing to undo.
+    fn apply(&self, writes: &[Write]) -> Result<Verdict> {
+        let mut found = Vec::with_capacity(writes.len());
+        for write in writes {
+            let there = self.find(write)?;
+            if write.expect().is_some_and(|expect| !expect.holds(there.as_ref().map(|there| there.version))) {
+                return Ok(Verdict::Conflict);
+            }
+            found.push(there);
+        }
+        if self.holders_clash(writes, &found)? {
+            return Ok(Verdict::Conflict);
+        }
+        // a name must be free before it is taken: what goes, and what changes its name, goes first
+        for (write, there) in writes.iter().zip(&found) {
+            match (write, there) {
+                (Write::Remove(_, key), Some(_)) => self.delete(key)?,
+                (Write::Put(_, PutRow::Terminal(row)), Some(Found { same_names: false, .. })) => {
+                    self.execute("DELETE FROM terminals WHERE id = ?1", [row.id])?;
+                }
+                _ => {}
+            }
+        }
+        for (write, there) in writes.iter().zip(&found) {
+            match write {
+                Write::Put(_, row) => self.put(row, there.as_ref())?,
+                Write::Remove(..) => {}
+                Write::Append(event) => self.append(event)?,
+            }
+        }
+        Ok(Verdict::Done)
+    }
+
+    /// What there is of the record that a change names.
+    fn find(&self, write: &Write) -> Result<Option<Found>> {
+        const INVENTORY: &str = "SELECT version FROM inventories WHERE terminal = ?1";
+        const PACKAGE: &str = "SELECT version FROM packages WHERE manifest = ?1";
+        const ASSIGNMENT: &str = "SELECT version FROM assignments WHERE terminal = ?1 AND action = ?2";
+        match write {
+            Write::Put(_, PutRow::Terminal(row)) => self.find_terminal(row),
+            Write::Put(_, PutRow::Inventory(row)) => self.version(INVENTORY, [row.terminal]),
+            Write::Put(_, PutRow::Package(row)) => self.version(PACKAGE, [row.manifest]),
+            Write::Put(_, PutRow::Assignment(row)) => self.version(ASSIGNMENT, [row.terminal, row.action]),
+            Write::Remove(_, Key::Terminal(id)) => {
+                self.version("SELECT version FROM terminals WHERE id = ?1", [key(id.0)])
+            }
+            Write::Remove(_, Key::Inventory(id)) => self.version(INVENTORY, [key(id.0)]),
+            Write::Remove(_, Key::Package(manifest)) => self.version(PACKAGE, [manifest.0]),
+            Write::Remove(_, Key::Assignment(id, action)) => self.version(ASSIGNMENT, [key(id.0), key(action.0)]),
+            Write::Append(_) => Ok(None),
+        }
+    }
+
+    fn find_terminal(&self, row: &TerminalRow) -> Result<Option<Found>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT version, vendor, model, serial, credential FROM terminals WHERE id = ?1")?;
+        let mut rows = statement.query([row.id])?;
+        let Some(there) = rows.next()? else {
+            return Ok(None);
+        };
+        let text = |at| Ok::<_, rusqlite::Error>(there.get_ref(at)?.as_bytes()?);
+        let same_holder = text(1)? == row.holder.vendor.as_bytes()
+            && text(2)? == row.holder.model.as_bytes()
+            && text(3)? == row.holder.serial.as_bytes();
+        let credential = there.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        let same_names = same_holder && credential == row.credential.as_ref().map(|id| &id[..]);
+        Ok(Some(Found { version: unsigned(there, 0)?, same_holder, same_names }))
+    }
+
+    fn version(&self, sql: &str, params: impl Params) -> Result<Option<Found>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let version = statement.query_row(params, |row| Ok(unsigned(row, 0))).optional()?.transpose()?;
+        Ok(version.map(|version| Found { version, same_holder: true, same_names: true }))
+    }
+
+    /// Whether the commit would leave two terminals with one holder (clause 7).
+    fn holders_clash(&self, writes: &[Write], found: &[Option<Found>]) -> Result<bool> {
+        let mut taken = HashSet::new();
+        for (write, there) in writes.iter().zip(found) {
+            let Write::Put(_, PutRow::Terminal(row)) = write else {
+                continue;
+            };
+            if !taken.insert(&row.holder) {
+                return Ok(true);
+            }
+            if there.as_ref().is_some_and(|there| there.same_holder) {
+                continue;
+            }
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT id FROM terminals WHERE serial = ?1 AND model = ?2 AND vendor = ?3")?;
+            let owner: Option<i64> = statement
+                .query_row([&row.holder.serial, &row.holder.model, &row.holder.vendor], |row| row.get(0))
+                .optional()?;
+            // one that this commit names too is removed, or its new holder is among those that are taken
+            if owner.is_some_and(|owner| writes.iter().all(|other| other.terminal() != Some(owner))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn delete(&self, name: &Key) -> Result<()> {
+        match name {
+            Key::Terminal(id) => self.execute("DELETE FROM terminals WHERE id = ?1", [key(id.0)]),
+            Key::Inventory(id) => self.execute("DELETE FROM inventories WHERE terminal = ?1", [key(id.0)]),
+            Key::Package(manifest) => self.execute("DELETE FROM packages WHERE manifest = ?1", [manifest.0]),
+            Key::Assignment(id, action) => self.execute(
+                "DELETE FROM assignments WHERE terminal = ?1 AND action = ?2",
+                [key(id.0), key(action.0)],
+            ),
+        }
+    }
+
+    fn put(&self, row: &PutRow, there: Option<&Found>) -> Result<()> {
+        let version = there.map_or(1, |there| there.version.saturating_add(1));
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        match row {
+            PutRow::Terminal(row) => self.put_terminal(row, version, there),
+            PutRow::Inventory(InventoryRow { terminal, reported, body }) => self.execute(
+                "INSERT INTO inventories (terminal, version, reported, body) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO UPDATE SET version = ?2, reported = ?3, body = ?4",
+                params![terminal, version, reported, body],
+            ),
+            PutRow::Package(PackageRow { manifest, vendor, component, published, body }) => self.execute(
+                "INSERT INTO packages (manifest, version, vendor, component, published, body) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT DO UPDATE SET version = ?2, vendor = ?3, component = ?4, published = ?5, body = ?6",
+                params![manifest, version, vendor, component, published, body],
+            ),
+            PutRow::Assignment(AssignmentRow { terminal, action, package, stage, code, closed, updated, body }) => self
+                .execute(
+                    "INSERT INTO assignments \
+                     (terminal, action, version, package, stage, code, closed, updated, body) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                     ON CONFLICT DO UPDATE SET version = ?3, package = ?4, stage = ?5, code = ?6, closed = ?7, \
+                     updated = ?8, body = ?9",
+                    params![terminal, action, version, package, stage, code, closed, updated, body],
+                ),
+        }
+    }
+
+    fn put_terminal(&self, row: &TerminalRow, version: i64, there: Option<&Found>) -> Result<()> {
+        let TerminalRow { id, holder, credential, state, last_check_in, next_contact, body } = row;
+        if there.is_some_and(|there| there.same_names) {
+            // leaves the indexes alone: this is what nearly every check-in writes
+            return self.execute(
+                "UPDATE terminals SET version = ?2, state = ?3, last_check_in = ?4, next_contact = ?5, body = ?6 \
+                 WHERE id = ?1",
+                params![id, version, state, last_check_in, next_contact, body],
+            );
+        }
+        self.execute(
+            "INSERT INTO terminals \
+             (id, version, vendor, model, serial, credential, state, last_check_in, next_contact, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                id,
+                version,
+                holder.vendor,
+                holder.model,
+                holder.serial,
+                credential,
+                state,
+                last_check_in,
+                next_contact,
+                body
+            ],
+        )
+    }
+
+    fn append(&self, event: &EventRow) -> Result<()> {
+        let EventRow { terminal, kind, time, body } = event;
+        self.execute(
+            "INSERT INTO events (terminal, kind, time, body) VALUES (?1, ?2, ?3, ?4)",
+            params![terminal, kind, time, body],
+        )
+    }
+
+    fn execute(&self, sql: &str, params: impl Params) -> Result<()> {
+        self.connection.prepare_cached(sql)?.execute(params)?;
+        Ok(())
+    }
+
+    /// Brings the log into the database when it has grown long, after everybody has been answered.
+    ///
+    /// RESTART waits for readers of what is in the log, so that the log begins anew and does not grow without end under a
+    /// steady load; but not for long, because commits wait too. A reader that stays gets another chance with every so
+    /// many pages.
+    fn checkpoint(&mut self) {
+        let pages = LOG_PAGES.get();
+        if pages < self.tried_at {
+            self.tried_at = 0;
+        }
+        if pages.saturating_sub(self.tried_at) < self.checkpoint_pages {
+            return;
+        }
+        let emptied = self.connection.busy_timeout(Duration::from_millis(100)).and_then(|()| {
+            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+        });
+        let restored = self.connection.busy_timeout(self.busy_timeout);
+        self.tried_at = if matches!(emptied, Ok(true)) { 0 } else { pages };
+        if matches!(emptied, Ok(true)) {
+            LOG_PAGES.set(0);
+        }
+        if let Some(error) = emptied.err().or(restored.err()) {
+            tracing::warn!(pages, code = ?error.sqlite_error_code(), "write-ahead log not emptied");
+        }
+    }
+}
+
+/// What is there of a record that is about to be written.
+struct Found {
+    version: u64,
+    /// A terminal's holder is what it will be.
+    same_holder: bool,
+    /// All by which a terminal is found is what it will be.
+    same_names: bool,
+}
+
+impl Verdict {
+    const fn outcome(self) -> std::result::Result<(), StoreError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Conflict => Err(StoreError::Conflict),
+        }
+    }
+}
+
+/// The same error for another caller.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Conflict => StoreError::Conflict,
+        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
+        StoreError::Corrupt(text) => StoreError::Corrupt(text.clone()),
+        StoreError::Backend(text) => StoreError::Backend(text.clone()),
+    }
+}
