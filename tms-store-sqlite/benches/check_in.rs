@@ -22,24 +22,28 @@ Three runs on one database:
 
   --terminals <n>  terminals in the database [1000000]
   --sessions <n>   check-ins at the same time [64]
-  --seconds <n>    length of each run [15]
+  --readers <n>    threads of the store that read [as by default]
+  --rounds <n>     how often the three runs take turns [3]
+  --seconds <n>    length of each run in a round [6]
   --dir <path>     where the database is made; one that is there is used again [a new temporary directory]
 ";
 
 struct Arguments {
     terminals: u64,
     sessions: u64,
+    readers: usize,
+    rounds: u32,
     seconds: u64,
     directory: Option<PathBuf>,
 }
 
-/// What a run has come to.
+/// What the runs of one kind have come to.
+#[derive(Default)]
 struct Run {
     check_ins: u64,
     elapsed: Duration,
     cpu: Duration,
-    /// Commits that shared a transaction, on average.
-    group: f64,
+    transactions: u64,
 }
 
 fn main() -> Result<()> {
@@ -63,20 +67,26 @@ fn main() -> Result<()> {
     let ids = ids(arguments.terminals);
     runtime.block_on(load(&path, &ids))?;
     println!(
-        "{} terminals, {} sessions, {} s each, {} MB in {}\n",
+        "{} terminals, {} sessions, {} rounds of {} s each, {} MB in {}\n",
         arguments.terminals,
         arguments.sessions,
+        arguments.rounds,
         arguments.seconds,
         path.metadata()?.len() / 1_000_000,
         directory.display()
     );
 
+    let [mut bare, mut single, mut group] = [Run::default(), Run::default(), Run::default()];
+    for round in 0..arguments.rounds {
+        // what else the machine does is shared out among them
+        bare.add(self::bare(&path, &ids, arguments.seconds, round.into())?);
+        let options = Options { readers: arguments.readers, ..Options::default() };
+        group.add(runtime.block_on(store(&path, &ids, &arguments, options.clone()))?);
+        single.add(runtime.block_on(store(&path, &ids, &arguments, Options { group_limit: 1, ..options }))?);
+    }
     println!("{:<18}{:>12}{:>14}{:>16}", "", "check-ins/s", "CPU µs each", "in one commit");
-    let bare = bare(&path, &ids, arguments.seconds)?;
     bare.print("bare loop");
-    let single = runtime.block_on(store(&path, &ids, &arguments, 1))?;
     single.print("one commit each");
-    let group = runtime.block_on(store(&path, &ids, &arguments, Options::default().group_limit))?;
     group.print("group commit");
 
     let gain = group.rate() / single.rate();
@@ -87,7 +97,14 @@ fn main() -> Result<()> {
 }
 
 fn arguments() -> Result<Option<Arguments>> {
-    let mut found = Arguments { terminals: 1_000_000, sessions: 64, seconds: 15, directory: None };
+    let mut found = Arguments {
+        terminals: 1_000_000,
+        sessions: 64,
+        readers: Options::default().readers,
+        rounds: 3,
+        seconds: 6,
+        directory: None,
+    };
     let mut rest = std::env::args().skip(1);
     while let Some(name) = rest.next() {
         let mut value = || rest.next().with_context(|| format!("{name} needs a value"));
@@ -95,6 +112,8 @@ fn arguments() -> Result<Option<Arguments>> {
             "--help" | "-h" => return Ok(None),
             "--terminals" => found.terminals = value()?.parse()?,
             "--sessions" => found.sessions = value()?.parse()?,
+            "--readers" => found.readers = value()?.parse()?,
+            "--rounds" => found.rounds = value()?.parse()?,
             "--seconds" => found.seconds = value()?.parse()?,
             "--dir" => found.directory = Some(value()?.into()),
             // cargo adds it
@@ -102,13 +121,20 @@ fn arguments() -> Result<Option<Arguments>> {
             other => bail!("{other} is not known; try --help"),
         }
     }
-    if found.terminals == 0 || found.sessions == 0 || found.seconds == 0 {
+    if found.terminals == 0 || found.sessions == 0 || found.rounds == 0 || found.seconds == 0 {
         bail!("nothing to measure");
     }
     Ok(Some(found))
 }
 
 impl Run {
+    fn add(&mut self, other: Self) {
+        self.check_ins += other.check_ins;
+        self.elapsed += other.elapsed;
+        self.cpu += other.cpu;
+        self.transactions += other.transactions;
+    }
+
     fn rate(&self) -> f64 {
         self.check_ins as f64 / self.elapsed.as_secs_f64()
     }
@@ -118,7 +144,8 @@ impl Run {
     }
 
     fn print(&self, name: &str) {
-        println!("{name:<18}{:>12.0}{:>14.1}{:>16.1}", self.rate(), self.cost(), self.group);
+        let group = self.check_ins as f64 / self.transactions as f64;
+        println!("{name:<18}{:>12.0}{:>14.1}{group:>16.1}", self.rate(), self.cost());
     }
 }
 
@@ -155,15 +182,15 @@ async fn load(path: &Path, ids: &[u64]) -> Result<()> {
 }
 
 /// Many sessions on one store, until the time is over.
-async fn store(path: &Path, ids: &[u64], arguments: &Arguments, group_limit: usize) -> Result<Run> {
+async fn store(path: &Path, ids: &[u64], arguments: &Arguments, options: Options) -> Result<Run> {
     let cpu = now(ClockId::ProcessCPUTime);
     let start = now(ClockId::Monotonic);
     let end = start + Duration::from_secs(arguments.seconds);
-    let store = SqliteStore::open(path, Options { group_limit, ..Options::default() })?;
+    let store = SqliteStore::open(path, options)?;
     let ids: std::sync::Arc<[u64]> = ids.into();
     let mut sessions = tokio::task::JoinSet::new();
     for session in 0..arguments.sessions {
-        let (store, ids, mut seed) = (store.clone(), ids.clone(), Seed::new(session + 100));
+        let (store, ids, mut seed) = (store.clone(), ids.clone(), Seed::new(session + 100 + start.subsec_nanos() as u64));
         sessions.spawn(async move {
             let mut check_ins = 0;
             while now(ClockId::Monotonic) < end {
@@ -185,7 +212,7 @@ async fn store(path: &Path, ids: &[u64], arguments: &Arguments, group_limit: usi
         check_ins,
         elapsed,
         cpu: now(ClockId::ProcessCPUTime) - cpu,
-        group: written.commits as f64 / written.transactions as f64,
+        transactions: written.transactions,
     })
 }
 
@@ -212,7 +239,7 @@ async fn check_in(store: &SqliteStore, id: u64) -> Result<bool, StoreError> {
 }
 
 /// SQLite alone: the least that a check-in can cost.
-fn bare(path: &Path, ids: &[u64], seconds: u64) -> Result<Run> {
+fn bare(path: &Path, ids: &[u64], seconds: u64, seed: u64) -> Result<Run> {
     let cpu = now(ClockId::ProcessCPUTime);
     let start = now(ClockId::Monotonic);
     let end = start + Duration::from_secs(seconds);
@@ -223,7 +250,7 @@ fn bare(path: &Path, ids: &[u64], seconds: u64) -> Result<Run> {
         options.cache_kib, options.checkpoint_pages
     ))?;
     let event = serde_json::to_string(&sample::checked_in(ids[0], sample::NOW))?;
-    let mut seed = Seed::new(7);
+    let mut seed = Seed::new(seed);
     let mut check_ins = 0;
     while now(ClockId::Monotonic) < end {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -251,7 +278,7 @@ fn bare(path: &Path, ids: &[u64], seconds: u64) -> Result<Run> {
     }
     let elapsed = now(ClockId::Monotonic) - start;
     drop(connection);
-    Ok(Run { check_ins: check_ins as u64, elapsed, cpu: now(ClockId::ProcessCPUTime) - cpu, group: 64.0 })
+    Ok(Run { check_ins: check_ins as u64, elapsed, cpu: now(ClockId::ProcessCPUTime) - cpu, transactions: check_ins as u64 / 64 })
 }
 
 /// A clock's time since its own beginning; the processor's counts all threads of this process.

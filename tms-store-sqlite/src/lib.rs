@@ -40,6 +40,7 @@ pub use options::Options;
 
 use crate::error::closed;
 use crate::queue::Queue;
+use crate::reader::Read;
 use crate::row::Write;
 use crate::writer::{Commit, Counters, Writer};
 use async_trait::async_trait;
@@ -73,8 +74,8 @@ pub struct Statistics {
     pub transactions: u64,
 }
 
-/// A read, together with whom to tell.
-type Read = Box<dyn FnOnce(&Connection) + Send>;
+/// The most reads that share one view of the database.
+const READ_GROUP: usize = 64;
 
 struct Threads {
     commits: Arc<Queue<Commit>>,
@@ -101,8 +102,8 @@ impl SqliteStore {
             Threads { commits, reads, counters: Arc::default(), writer: None, readers: Vec::new() };
         for (connection, reads) in readers.into_iter().zip(takers) {
             threads.readers.push(spawn("store-read", move || {
-                while let Some(read) = reads.take(1) {
-                    read.into_iter().for_each(|read| read(&connection));
+                while let Some(reads) = reads.take(READ_GROUP) {
+                    reader::serve(&connection, reads);
                 }
             })?);
         }

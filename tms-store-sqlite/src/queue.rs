@@ -57,8 +57,8 @@ impl<T> Queue<T> {
 }
 
 impl<T> Consumer<T> {
-    /// Waits for an item and takes as many as there are, in their order, up to `limit`; none when the queue is closed and
-    /// empty. `limit` is not zero.
+    /// Waits for an item and takes this consumer's share of what there is, in its order, up to `limit`; none when the queue
+    /// is closed and empty. `limit` is not zero.
     pub(crate) fn take(&self, limit: usize) -> Option<Vec<T>> {
         let mut state = self.0.state();
         while state.items.is_empty() {
@@ -69,7 +69,8 @@ impl<T> Consumer<T> {
             state = self.0.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
-        let count = limit.min(state.items.len());
+        // as many as the others will have, if they come now
+        let count = limit.min(state.items.len().div_ceil(state.consumers));
         Some(state.items.drain(..count).collect())
     }
 }
@@ -109,6 +110,17 @@ mod tests {
         queue.close();
         queue.push(7);
         assert_eq!(taker.join().unwrap(), (Some(vec![5]), Some(vec![6]), None));
+    }
+
+    #[test]
+    fn consumers_share() {
+        let (queue, consumers) = Queue::new(2);
+        for item in 0..5 {
+            queue.push(item);
+        }
+        assert_eq!(consumers[0].take(9), Some(vec![0, 1, 2]));
+        assert_eq!(consumers[1].take(9), Some(vec![3]));
+        assert_eq!(consumers[0].take(9), Some(vec![4]));
     }
 
     #[test]

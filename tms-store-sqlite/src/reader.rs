@@ -35,6 +35,26 @@ const ASSIGNMENTS: &str =
     "SELECT version, body FROM assignments WHERE terminal = ?1 AND action >= ?2 ORDER BY action LIMIT ?3";
 const EVENTS: &str = "SELECT seq, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
+/// A read, together with whom to tell.
+pub(crate) type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Does reads that wait together in one transaction: SQLite forgets what it has cached whenever it looks again and somebody
+/// has written in between, and under load somebody always has. Each was asked for before the transaction began, so that
+/// none sees less than it must.
+pub(crate) fn serve(connection: &Connection, reads: Vec<Read>) {
+    let together = reads.len() > 1;
+    if together {
+        // where it fails, each read finds out for itself
+        let _ = connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+    }
+    for read in reads {
+        read(connection);
+    }
+    if together && !connection.is_autocommit() {
+        let _ = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    }
+}
+
 pub(crate) fn check_in(connection: &Connection, caller: &Caller) -> Result<Option<CheckIn>> {
     match caller {
         Caller::Id(id) => check_in_by(connection, CHECK_IN_BY_ID, [key(id.0)]),

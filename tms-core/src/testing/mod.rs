@@ -2,9 +2,14 @@
 // The suites are test code: a broken contract is a panic.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::as_conversions)]
 
-#[cfg(test)]
-mod broken;
+pub mod blob;
+pub mod entropy;
 pub mod fault;
 pub mod sample;
 pub mod seed;
 pub mod store;
+pub mod suite;
+pub mod transport;
+#[cfg(test)]
+mod broken;
+mod suite;

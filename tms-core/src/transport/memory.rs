@@ -67,3 +67,28 @@ impl Dial for MemoryDial {
         Ok(Outgoing { transport: Box::new(near), peer: PeerInfo::on_line("memory"), profile: LinkProfile::TCP })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::transport::Fixture;
+
+    struct Memory;
+
+    #[async_trait]
+    impl Fixture for Memory {
+        async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
+            let (listener, dial) = listen(calls);
+            (Box::new(listener), Box::new(dial))
+        }
+    }
+
+    crate::transport_tests!(Memory);
+
+    #[tokio::test]
+    async fn without_a_listener_nobody_answers() {
+        let (listener, mut dial) = listen(1);
+        drop(listener);
+        assert_eq!(dial.dial().await.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

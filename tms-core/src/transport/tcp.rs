@@ -216,3 +216,123 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::transport::Fixture;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    struct Tcp(&'static str);
+
+    #[async_trait]
+    impl Fixture for Tcp {
+        async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
+            let listener = TcpAccess::bind(self.0, calls).await.unwrap();
+            let dial = TcpDial::new([listener.local_address().unwrap().to_string()]);
+            (Box::new(listener), Box::new(dial))
+        }
+    }
+
+    mod v4 {
+        crate::transport_tests!(super::Tcp("127.0.0.1:0"));
+    }
+
+    mod v6 {
+        crate::transport_tests!(super::Tcp("[::1]:0"));
+    }
+
+    async fn failure(dial: &mut TcpDial) -> io::Error {
+        dial.dial().await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn sockets_are_prepared_and_peers_are_addresses() {
+        let mut access = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap();
+        let address = access.local_address().unwrap();
+        let mut dial = TcpDial::new([address.to_string()]);
+        let (outgoing, incoming) = tokio::join!(dial.dial(), access.accept());
+        let (outgoing, incoming) = (outgoing.unwrap(), incoming.unwrap());
+        assert_eq!(outgoing.peer, PeerInfo::at(address));
+        assert!(incoming.peer.address.unwrap().ip().is_loopback());
+        assert_eq!((outgoing.profile, incoming.profile), (LinkProfile::TCP, LinkProfile::TCP));
+
+        let stream = TcpStream::connect(address).await.unwrap();
+        prepare(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_called_where_one_does_not_answer() {
+        let mut access = TcpAccess::bind("127.0.0.1:0", 8).await.unwrap();
+        let good = access.local_address().unwrap().to_string();
+        // A port that was free a moment ago.
+        let dead = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap().local_address().unwrap().to_string();
+        let mut dial = TcpDial::new([dead.clone(), good.clone()]);
+        for _ in 0..2 {
+            let (outgoing, incoming) = tokio::join!(dial.dial(), access.accept());
+            assert_eq!(outgoing.unwrap().peer.to_string(), good);
+            incoming.unwrap();
+            assert_eq!(dial.first, 1, "the one that answered is called first");
+        }
+        drop(access);
+        let error = failure(&mut dial).await;
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert!(error.to_string().starts_with(&dead), "the last that was called: {error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_not_waited_for_for_ever() {
+        // A full queue: nobody accepts, and the system answers no more.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let address = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            waiting.push(tokio::spawn(TcpStream::connect(address)));
+        }
+        sleep(Duration::from_millis(100)).await;
+        let mut dial = TcpDial::new([address.to_string()]).with_patience(Duration::from_millis(200));
+        let error = failure(&mut dial).await;
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), format!("{address}: timed out"));
+    }
+
+    #[tokio::test]
+    async fn without_an_address_there_is_nothing_to_call_or_to_listen_on() {
+        let mut dial = TcpDial::new([] as [&str; 0]);
+        assert_eq!(failure(&mut dial).await.kind(), ErrorKind::InvalidInput);
+        let mut dial = TcpDial::new(["no port"]);
+        assert_eq!(failure(&mut dial).await.kind(), ErrorKind::InvalidInput);
+        let taken = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap();
+        let address = taken.local_address().unwrap();
+        let error = TcpAccess::bind(address, 1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&address.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_profile_goes_with_the_call() {
+        let profile = LinkProfile { max_record: 1000, bits_per_second: Some(9600), ..LinkProfile::TCP };
+        let mut access = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap().with_profile(profile);
+        let mut dial = TcpDial::new([access.local_address().unwrap().to_string()]).with_profile(profile);
+        let (outgoing, incoming) = tokio::join!(dial.dial(), access.accept());
+        let (mut outgoing, mut incoming) = (outgoing.unwrap(), incoming.unwrap());
+        assert_eq!((outgoing.profile, incoming.profile), (profile, profile));
+        outgoing.transport.write_all(b"hello").await.unwrap();
+        assert_eq!(incoming.transport.read_u8().await.unwrap(), b'h');
+    }
+
+    #[test]
+    fn troubles_are_sorted() {
+        let of = |kind: ErrorKind| Trouble::of(&kind.into());
+        assert_eq!(of(ErrorKind::ConnectionAborted), Trouble::OfTheCall);
+        assert_eq!(of(ErrorKind::InvalidInput), Trouble::OfTheListener);
+        assert_eq!(of(ErrorKind::OutOfMemory), Trouble::Passing);
+        let of = |number| Trouble::of(&io::Error::from_raw_os_error(number));
+        assert_eq!([of(23), of(24)], [Trouble::Passing, Trouble::Passing]);
+        assert_eq!([of(9), of(22)], [Trouble::OfTheListener, Trouble::OfTheListener]);
+    }
+}

@@ -2,4 +2,5 @@
 
 mod agent;
 mod server;
+mod simulation;
 mod world;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tms_core::blob::MemoryBlobs;
 use tms_core::clock::ManualClock;
 use tms_core::custody::{MainKey, MemoryKeys};
-use tms_core::entropy::OsEntropy;
+use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::estate::{Enrolment, Estate};
 use tms_core::pump::Pump;
 use tms_core::server::{Node, Options, Server, Services, TicketKey};
@@ -49,20 +49,29 @@ impl World {
     }
 
     pub(crate) async fn with(store: Arc<dyn Store>, options: Options) -> Self {
+        Self::of(store, options, Arc::new(OsEntropy)).await
+    }
+
+    /// The world whose tests look into `store`, while its server and its operators work on what they were given.
+    pub(crate) fn seen_through(self, store: Arc<dyn Store>) -> Self {
+        Self { store, ..self }
+    }
+
+    pub(crate) async fn of(store: Arc<dyn Store>, options: Options, entropy: Arc<dyn Entropy>) -> Self {
         let (blobs, clock, keys) = (Arc::new(MemoryBlobs::new()), Arc::new(ManualClock::new(NOW)), Arc::new(MemoryKeys::new()));
         let services = Services {
             store: Arc::clone(&store),
             blobs: Arc::clone(&blobs) as _,
             main_keys: Arc::clone(&keys) as _,
             clock: Arc::clone(&clock) as _,
-            entropy: Arc::new(OsEntropy),
+            entropy: Arc::clone(&entropy),
         };
         let subject = Subject::Server { organisation: "Test Bank".to_owned(), group: "tms".to_owned() };
         let certificate = certify(&key!("server"), subject, NOW - DAY, NOW + 3_650 * DAY).await;
         let node = Node::new(Arc::new(key!("server")), certificate).unwrap();
         let server = Server::new(services.clone(), node, anchors(), TicketKey::new([5; 32]), options);
         let estate =
-            Estate::new(Arc::clone(&store), services.blobs, services.clock, Arc::new(OsEntropy), trust());
+            Estate::new(Arc::clone(&store), services.blobs, services.clock, entropy, trust());
         Self { store, blobs, clock, keys, server, estate }
     }
 

@@ -72,13 +72,13 @@ fn sections() -> BTreeMap<String, Section> {
     let mut current: Option<(String, Section)> = None;
     for line in document().lines() {
         let over = current.as_ref().is_some_and(|(_, section)| !section.rows.is_empty()) && !line.starts_with('|');
-        if line.starts_with('#') || over {
-            if let Some((name, section)) = current.take().filter(|(_, section)| !section.rows.is_empty()) {
-                assert!(
-                    sections.insert(name.clone(), section).is_none(),
-                    "{name} is there twice"
-                );
-            }
+        if (line.starts_with('#') || over)
+            && let Some((name, section)) = current.take().filter(|(_, section)| !section.rows.is_empty())
+        {
+            assert!(
+                sections.insert(name.clone(), section).is_none(),
+                "{name} is there twice"
+            );
         }
         if let Some(title) = line.strip_prefix("#### ") {
             let (name, tag) = match title.split_once(" (") {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
@@ -47,8 +47,6 @@ enum Defect {
     NeverFree,
     /// Says nothing of a peer.
     Anonymous,
-    /// Shows the peer's own bytes in the log.
-    RawName,
 }
 
 use Defect::*;
@@ -70,7 +68,6 @@ const DEFECTS: &[(Defect, &str)] = &[
     (Unlimited, "open_calls_are_limited"),
     (NeverFree, "open_calls_are_limited"),
     (Anonymous, "a_peer_is_observed"),
-    (RawName, "a_peer_is_observed"),
 ];
 
 #[test]
@@ -91,7 +88,7 @@ struct Bad(Defect);
 impl Fixture for Bad {
     async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
         let (listener, dial) = memory::listen(if self.0 == Unlimited { 1000 } else { calls });
-        let listener = BadListener { defect: self.0, inner: listener, again: VecDeque::new(), held: Vec::new() };
+        let listener = BadListener { defect: self.0, inner: listener, again: VecDeque::new() };
         (Box::new(listener), Box::new(BadDial { defect: self.0, inner: dial }))
     }
 }
@@ -100,8 +97,6 @@ struct BadListener {
     defect: Defect,
     inner: memory::MemoryListener,
     again: VecDeque<Incoming>,
-    /// What is never given back.
-    held: Vec<Box<dyn Transport>>,
 }
 
 #[async_trait]
@@ -120,7 +115,7 @@ impl Listener for BadListener {
             WaitsForFirstByte => {
                 let first = incoming.transport.read_u8().await;
                 let (line, _) = memory::pair();
-                let first = std::io::Cursor::new(first.map(|byte| vec![byte]).unwrap_or_default());
+                let first = io::Cursor::new(first.map(|byte| vec![byte]).unwrap_or_default());
                 incoming.transport = Box::new(tokio::io::join(first.chain(line), tokio::io::sink()));
             }
             LosesDropped => sleep(Duration::from_millis(5)).await,
@@ -132,13 +127,7 @@ impl Listener for BadListener {
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }
             }
-            NeverFree => {
-                let (near, far) = memory::pair();
-                self.held.push(std::mem::replace(&mut incoming.transport, Box::new(near)));
-                drop(far);
-            }
             Anonymous => incoming.peer = PeerInfo::default(),
-            RawName => incoming.peer = PeerInfo { line: Option::None, ..raw_peer() },
             _ => {}
         }
         incoming.transport = Box::new(BadLine::new(self.defect, incoming.transport));
@@ -162,14 +151,105 @@ impl Dial for BadDial {
 
 struct BadLine {
     defect: Defect,
-    /// Nothing where it is never to end.
     inner: Option<Box<dyn Transport>>,
+    /// What was taken, and not yet given on.
     queue: VecDeque<u8>,
-    written: u64,
+    /// A write waits.
+    writing: bool,
+    /// What was written and not yet said.
+    written: Option<usize>,
 }
 
 impl BadLine {
     fn new(defect: Defect, inner: Box<dyn Transport>) -> Self {
-        Self { defect, inner: Some(inner), queue: VecDeque::new(), written: 0 }
+        Self { defect, inner: Some(inner), queue: VecDeque::new(), writing: false, written: Option::None }
+    }
+
+    fn inner(&mut self) -> Pin<&mut Box<dyn Transport>> {
+        Pin::new(self.inner.as_mut().unwrap())
+    }
+
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.is_empty() {
+            let piece: Vec<u8> = self.queue.iter().take(64 << 10).copied().collect();
+            let written = ready!(self.inner().poll_write(cx, &piece))?;
+            self.queue.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for BadLine {
+    fn drop(&mut self) {
+        if matches!(self.defect, NeverEnds | NeverFree) {
+            std::mem::forget(self.inner.take());
+        }
+    }
+}
+
+impl AsyncRead for BadLine {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        match this.defect {
+            HalfDuplex if this.writing => Poll::Pending,
+            EatsEscape | SevenBits => loop {
+                let mut bytes = vec![0; buf.remaining()];
+                let mut read = ReadBuf::new(&mut bytes);
+                ready!(this.inner().poll_read(cx, &mut read))?;
+                let ended = read.filled().is_empty();
+                let kept = read.filled().iter().filter(|byte| this.defect != EatsEscape || **byte != 0xFF);
+                let kept: Vec<u8> = kept.map(|byte| if this.defect == SevenBits { byte & 0x7F } else { *byte }).collect();
+                if ended || !kept.is_empty() {
+                    buf.put_slice(&kept);
+                    return Poll::Ready(Ok(()));
+                }
+            },
+            _ => this.inner().poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for BadLine {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        match this.defect {
+            HalfDuplex => {
+                let written = this.inner().poll_write(cx, bytes);
+                this.writing = written.is_pending();
+                written
+            }
+            EndlessQueue => {
+                this.queue.extend(bytes);
+                let _ = this.poll_queue(cx)?;
+                Poll::Ready(Ok(bytes.len()))
+            }
+            Overruns => {
+                let _ = this.inner().poll_write(cx, bytes)?;
+                Poll::Ready(Ok(bytes.len()))
+            }
+            EndsEarly => {
+                // What was written last goes out with the next.
+                ready!(this.poll_queue(cx))?;
+                this.queue.extend(bytes);
+                Poll::Ready(Ok(bytes.len()))
+            }
+            WritesAndWaits => match this.written.take() {
+                Some(written) => Poll::Ready(Ok(written)),
+                Option::None => {
+                    this.written = Some(ready!(this.inner().poll_write(cx, bytes))?);
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            },
+            _ => this.inner().poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_shutdown(cx)
     }
 }

@@ -8,6 +8,6 @@ mod power;
 mod ready;
 mod real;
 mod rogue;
-mod terminal;
+pub(crate) mod terminal;
 mod ticket;
 mod time;

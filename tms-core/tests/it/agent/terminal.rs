@@ -4,7 +4,7 @@ use crate::world::{DAY, NOW, anchors, certify, holder, trust};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tms_core::agent::flash::{Flash, MemoryFlash};
-use tms_core::agent::slot::{SelfTest, SlotDevice};
+use tms_core::agent::slot::{Conditions, SelfTest, SlotDevice};
 use tms_core::agent::{Agent, Device, Identity, MainKeyIdentity, Options, RsaIdentity, Setup, WorkReport};
 use tms_core::clock::ManualClock;
 use tms_core::custody::{MainKey, MemoryKeys};
@@ -15,17 +15,17 @@ use tms_proto::certificate::Subject;
 use tms_proto::code::ComponentKind;
 use tms_proto::secret::Secret;
 
-pub(super) const ID: TerminalId = TerminalId(0x0102_0304_0506_0708);
-pub(super) const MAIN_KEY: [u8; 16] = [0x11; 16];
+pub(crate) const ID: TerminalId = TerminalId(0x0102_0304_0506_0708);
+pub(crate) const MAIN_KEY: [u8; 16] = [0x11; 16];
 
 /// The version that the terminal came with.
-pub(super) const FACTORY: &[u8] = b"the application that came with the terminal";
+pub(crate) const FACTORY: &[u8] = b"the application that came with the terminal";
 
 /// Random numbers that are the same each time.
-pub(super) struct Seeded(AtomicU64);
+pub(crate) struct Seeded(AtomicU64);
 
 impl Seeded {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 }
@@ -45,7 +45,7 @@ impl Entropy for Seeded {
 
 /// What the terminal proves itself with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proves {
+pub(crate) enum Proves {
     MainKey,
     Rsa,
     Both,
@@ -53,33 +53,34 @@ pub(super) enum Proves {
 
 /// What a terminal is made of, so that it can be started again.
 #[derive(Clone)]
-pub(super) struct Kit {
-    pub(super) flash: MemoryFlash,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) options: Options,
-    pub(super) identity: Identity,
-    pub(super) self_test: SelfTest,
+pub(crate) struct Kit {
+    pub(crate) flash: MemoryFlash,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) options: Options,
+    pub(crate) identity: Identity,
+    pub(crate) self_test: SelfTest,
+    pub(crate) conditions: Conditions,
 }
 
 /// A terminal that is switched on.
-pub(super) struct Terminal {
-    pub(super) kit: Kit,
-    pub(super) device: Arc<SlotDevice>,
-    pub(super) agent: Agent,
+pub(crate) struct Terminal {
+    pub(crate) kit: Kit,
+    pub(crate) device: Arc<SlotDevice>,
+    pub(crate) agent: Agent,
 }
 
-pub(super) fn signer() -> PemSigner {
+pub(crate) fn signer() -> PemSigner {
     PemSigner::from_pem(include_str!("../../../../tms-proto/tests/keys/terminal-1.pem")).unwrap()
 }
 
 impl Kit {
     /// A terminal with a main-control key, fresh from the factory.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Proves::MainKey).await
     }
 
-    pub(super) async fn with(proves: Proves) -> Self {
+    pub(crate) async fn with(proves: Proves) -> Self {
         let flash = MemoryFlash::new(8 << 20);
         let device = SlotDevice::open(Arc::new(flash.clone())).await.unwrap();
         device.provision("bank", ComponentKind::Application, "1.0", 1, FACTORY).await.unwrap();
@@ -105,15 +106,17 @@ impl Kit {
             options,
             identity,
             self_test: SelfTest::Passes,
+            conditions: Conditions::default(),
         }
     }
 
     /// Switches the terminal on. Fails where power fails meanwhile.
-    pub(super) async fn try_start(&self) -> Result<Terminal, String> {
+    pub(crate) async fn try_start(&self) -> Result<Terminal, String> {
         let flash: Arc<dyn Flash> = Arc::new(self.flash.clone());
         let self_test = self.self_test;
         let device = SlotDevice::with_self_test(Arc::clone(&flash), Box::new(move |_, _| self_test)).await;
         let device = Arc::new(device.map_err(|error| error.to_string())?);
+        device.set(|conditions| conditions.clone_from(&self.conditions));
         device.start().await.map_err(|error| error.to_string())?;
         let setup = Setup {
             identity: self.identity.clone(),
@@ -128,19 +131,19 @@ impl Kit {
         Ok(Terminal { kit: self.clone(), device, agent })
     }
 
-    pub(super) async fn start(&self) -> Terminal {
+    pub(crate) async fn start(&self) -> Terminal {
         self.try_start().await.unwrap()
     }
 
     /// The terminal as it is after a loss of power.
-    pub(super) fn after_power_loss(&self, seed: u64) -> Self {
+    pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
         Self { flash: self.flash.survivor(seed), ..self.clone() }
     }
 }
 
 impl Terminal {
     /// Off-line work, and as many restarts as it asks for.
-    pub(super) async fn work(&mut self) -> WorkReport {
+    pub(crate) async fn work(&mut self) -> WorkReport {
         let mut all = WorkReport::default();
         for _ in 0..8 {
             let report = self.agent.work().await.unwrap();
@@ -149,16 +152,19 @@ impl Terminal {
             if !report.restart {
                 return all;
             }
-            let device = Arc::clone(&self.device);
             *self = self.kit.start().await;
-            // How a terminal is does not change because it is started again.
-            drop(device);
         }
         panic!("the terminal starts again and again");
     }
 
+    /// The terminal is in another state from now on.
+    pub(super) fn set(&mut self, change: impl Fn(&mut Conditions)) {
+        change(&mut self.kit.conditions);
+        self.device.set(|conditions| change(conditions));
+    }
+
     /// The version of the application that runs.
-    pub(super) async fn version(&self) -> String {
+    pub(crate) async fn version(&self) -> String {
         self.device.versions().await["bank"].version.clone()
     }
 }
