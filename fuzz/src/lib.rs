@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! cargo install cargo-fuzz
-//! cargo +nightly fuzz run --fuzz-dir fuzz --features libfuzzer message /tmp/found fuzz/corpus/message -- -max_total_time=300
+//! cargo +nightly fuzz run --fuzz-dir fuzz message /tmp/found fuzz/corpus/message -- -max_total_time=300
 //! ```
 //!
 //! New inputs go to the first directory, so that the corpus stays as small as it is. An input that broke something becomes
@@ -17,7 +17,7 @@
 //! # Adding a target
 //!
 //! 1. A function here, and its line in [`TARGETS`].
-//! 2. `fuzz_targets/<target>.rs`, one line, and its `[[bin]]` in `Cargo.toml`.
+//! 2. `fuzz_targets/<target>.rs`, as the others, and its `[[bin]]` in `Cargo.toml`.
 //! 3. Seeds in `corpus/<target>/`. Those that follow from the vectors are written by `TMS_BLESS=1 cargo test -p tms-fuzz`.
 //!
 //! The replay fails where one of these is missing.

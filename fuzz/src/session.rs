@@ -23,7 +23,9 @@ const TIME: u64 = 1_790_000_000;
 
 /// The server's session (§8.2), under a terminal's attack.
 pub fn server_session(data: &[u8]) {
-    let Some((style, script)) = data.split_first() else { return };
+    let Some((style, script)) = data.split_first() else {
+        return;
+    };
     let psk = Psk::new([7; 32]);
     let mut server = Driver::new(ServerSession::new(&ServerConfig::default(), Instant::default()));
     if *style & 1 == 0 {
@@ -40,15 +42,25 @@ pub fn server_session(data: &[u8]) {
         let noise = initiator.first(&report).expect("the report fits");
         let first = [&[Kind::HELLO][..], &hello, &noise].concat();
         let answer = server.receive(&frame(&first), |session, event| serve(session, event, &psk));
-        let Some(second) = answer.get(3..) else { panic!("an honest terminal was not answered") };
+        let Some(second) = answer.get(3..) else {
+            panic!("an honest terminal was not answered")
+        };
         initiator.second(second).expect("the server is honest");
         let mut records = initiator.finish().expect("the handshake is done");
         if *style & 2 != 0 {
-            let ack = Message::from(PlanAck { sequence: 1, refused: Vec::new() }).to_vec();
-            server.receive(&sealed(&mut records, Content::Message, &ack), |session, event| serve(session, event, &psk));
+            let ack = Message::from(PlanAck {
+                sequence: 1,
+                refused: Vec::new(),
+            })
+            .to_vec();
+            server.receive(&sealed(&mut records, Content::Message, &ack), |session, event| {
+                serve(session, event, &psk)
+            });
         }
         for (content, body) in records_of(script) {
-            server.receive(&sealed(&mut records, content, body), |session, event| serve(session, event, &psk));
+            server.receive(&sealed(&mut records, content, body), |session, event| {
+                serve(session, event, &psk)
+            });
         }
     }
     server.close(|session, event| serve(session, event, &psk));
@@ -56,10 +68,16 @@ pub fn server_session(data: &[u8]) {
 
 /// The terminal's session (§8.1), under a server's attack.
 pub fn terminal_session(data: &[u8]) {
-    let Some((style, script)) = data.split_first() else { return };
+    let Some((style, script)) = data.split_first() else {
+        return;
+    };
     let psk = Psk::new([7; 32]);
     let report = StatusReport::new(Trigger::of(TriggerKind::Manual), 1, TIME);
-    let opening = Opening::Ticket { id: [1; 16], psk: &psk, report: &report };
+    let opening = Opening::Ticket {
+        id: [1; 16],
+        psk: &psk,
+        report: &report,
+    };
     let session = TerminalSession::new(&TerminalConfig::default(), &opening, [3; 32], Instant::default())
         .expect("the report fits");
     let mut terminal = Driver::new(session);
@@ -95,7 +113,9 @@ fn serve(session: &mut ServerSession, event: ServerEvent, psk: &Psk) -> bool {
     let now = Instant::default();
     match event {
         ServerEvent::Hello(hello) if hello.mode == Mode::Ticket => {
-            session.admit(now, None, Some(psk), TIME, [5; 32]).expect("somebody waits");
+            session
+                .admit(now, None, Some(psk), TIME, [5; 32])
+                .expect("somebody waits");
         }
         ServerEvent::Hello(_) => session.refuse(now, ResultCode::SecurityError).expect("somebody waits"),
         ServerEvent::Report(_) => session.plan(now, plan()).expect("a report waits"),
@@ -105,7 +125,15 @@ fn serve(session: &mut ServerSession, event: ServerEvent, psk: &Psk) -> bool {
             session.part(now, &vec![0; max]).expect("a part was asked for");
         }
         ServerEvent::Message(Message::Bye(_)) => {
-            session.bye(now, Bye { code: ResultCode::Success, next_contact: None }).expect("the terminal said goodbye");
+            session
+                .bye(
+                    now,
+                    Bye {
+                        code: ResultCode::Success,
+                        next_contact: None,
+                    },
+                )
+                .expect("the terminal said goodbye");
         }
         ServerEvent::Identify { .. } | ServerEvent::PlanAck(_) | ServerEvent::Message(_) => {}
         ServerEvent::Ended(_) => return true,
@@ -118,11 +146,24 @@ fn call(session: &mut TerminalSession, event: TerminalEvent) -> bool {
     let now = Instant::default();
     match event {
         TerminalEvent::Plan { plan, .. } => {
-            session.send(now, PlanAck { sequence: plan.sequence, refused: Vec::new() }).expect("a plan came");
-            session.download(now, Digest::of(b"object"), 10, 5_000).expect("the plan is acknowledged");
+            session
+                .send(
+                    now,
+                    PlanAck {
+                        sequence: plan.sequence,
+                        refused: Vec::new(),
+                    },
+                )
+                .expect("a plan came");
+            session
+                .download(now, Digest::of(b"object"), 10, 5_000)
+                .expect("the plan is acknowledged");
         }
         TerminalEvent::ObjectPart { offset, bytes, .. } => {
-            assert!(offset >= 10 && offset + bytes.len() as u64 <= 5_000, "a part beyond the credit was let through");
+            assert!(
+                offset >= 10 && offset + bytes.len() as u64 <= 5_000,
+                "a part beyond the credit was let through"
+            );
         }
         TerminalEvent::Ended(_) => return true,
         _ => {}
@@ -180,7 +221,13 @@ fn plan() -> Plan {
         actions: Vec::new(),
         texts: Vec::new(),
         wanted: None,
-        next_contact: NextContact { from: TIME, window: 60, jitter: None, redial_delay: None, redial_max: None },
+        next_contact: NextContact {
+            from: TIME,
+            window: 60,
+            jitter: None,
+            redial_delay: None,
+            redial_max: None,
+        },
         ticket: None,
         not_after: None,
     }
@@ -189,7 +236,9 @@ fn plan() -> Plan {
 /// The records that a script asks for: content, two bytes of length, body.
 fn records_of(mut script: &[u8]) -> impl Iterator<Item = (Content, &[u8])> {
     std::iter::from_fn(move || {
-        let [content, high, low, rest @ ..] = script else { return None };
+        let [content, high, low, rest @ ..] = script else {
+            return None;
+        };
         let length = (usize::from(*high & 0x3F) << 8 | usize::from(*low)).min(rest.len());
         let (body, after) = rest.split_at(length);
         script = after;
@@ -205,7 +254,9 @@ fn element<T: Value>(tag: u32, value: &T) -> Vec<u8> {
 
 fn frame(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Envelope::TCP.encode(None, payload, &mut out).expect("the payload is small");
+    Envelope::TCP
+        .encode(None, payload, &mut out)
+        .expect("the payload is small");
     out
 }
 

@@ -104,8 +104,14 @@ impl Admission {
     /// Nobody is in.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
-        let shared = Shared { limits, hasher: RandomState::new(), state: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            limits,
+            hasher: RandomState::new(),
+            state: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Whether a caller may begin a handshake. This costs a look-up, and no public-key work.
@@ -118,21 +124,32 @@ impl Admission {
         let mut state = self.shared.state();
         if state.handshakes >= limits.handshakes || state.sessions >= limits.sessions {
             state.turned_away = state.turned_away.wrapping_add(1);
-            let spread = state.turned_away.checked_rem(u64::from(limits.retry_spread)).unwrap_or_default();
+            let spread = state
+                .turned_away
+                .checked_rem(u64::from(limits.retry_spread))
+                .unwrap_or_default();
             let spread = u32::try_from(spread).unwrap_or_default();
-            return Decision::Busy { retry_after: limits.retry_after.saturating_add(spread).max(1) };
+            return Decision::Busy {
+                retry_after: limits.retry_after.saturating_add(spread).max(1),
+            };
         }
         let bucket = state.bucket(caller, limits, now.as_millis());
         if bucket.tokens < TOKEN {
             let missing = TOKEN.saturating_sub(bucket.tokens).unsigned_abs();
             let millis = missing.div_ceil(u64::from(limits.per_minute).max(1));
             let seconds = millis.div_ceil(1000);
-            return Decision::Busy { retry_after: u32::try_from(seconds).unwrap_or(u32::MAX).max(1) };
+            return Decision::Busy {
+                retry_after: u32::try_from(seconds).unwrap_or(u32::MAX).max(1),
+            };
         }
         bucket.tokens -= TOKEN;
         state.handshakes += 1;
         state.sessions += 1;
-        Decision::Admit(Permit { shared: Arc::clone(&self.shared), caller, authenticated: false })
+        Decision::Admit(Permit {
+            shared: Arc::clone(&self.shared),
+            caller,
+            authenticated: false,
+        })
     }
 
     /// Handshakes that run now.
@@ -300,6 +317,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better")]
     fn busy(decision: Decision) -> u32 {
         match decision {
             Decision::Busy { retry_after } => retry_after,
@@ -374,13 +392,17 @@ mod tests {
             PeerInfo::on_line("two"),
             PeerInfo::default(),
         ];
-        let keys: std::collections::HashSet<_> = callers.iter().map(Source::of).map(|source| match source {
-            Source::Number(number) => number.to_owned(),
-            Source::V4(address) => address.to_string(),
-            Source::V6(network) => format!("{network:?}"),
-            Source::Line(line) => line.to_owned(),
-            Source::Unknown => String::new(),
-        }).collect();
+        let keys: std::collections::HashSet<_> = callers
+            .iter()
+            .map(Source::of)
+            .map(|source| match source {
+                Source::Number(number) => number.to_owned(),
+                Source::V4(address) => address.to_string(),
+                Source::V6(network) => format!("{network:?}"),
+                Source::Line(line) => line.to_owned(),
+                Source::Unknown => String::new(),
+            })
+            .collect();
         assert_eq!(keys.len(), callers.len());
         let same = |one: &str, two: &str| {
             let [one, two] = [one, two].map(|text| PeerInfo::at(text.parse().unwrap()));

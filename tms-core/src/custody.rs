@@ -64,8 +64,14 @@ impl MainKey {
     /// Takes in 16 or 32 bytes; `None` where there are more or less.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
-        let short = <[u8; 16]>::try_from(bytes).ok().map(|bytes| Self::Aes128(Secret::new(bytes)));
-        short.or_else(|| <[u8; 32]>::try_from(bytes).ok().map(|bytes| Self::Aes256(Secret::new(bytes))))
+        let short = <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|bytes| Self::Aes128(Secret::new(bytes)));
+        short.or_else(|| {
+            <[u8; 32]>::try_from(bytes)
+                .ok()
+                .map(|bytes| Self::Aes256(Secret::new(bytes)))
+        })
     }
 
     /// The pre-shared key of a terminal in an epoch.
@@ -148,7 +154,11 @@ mod tests {
     #[test]
     fn keys_have_two_sizes_and_are_not_shown() {
         assert!(matches!(MainKey::from_slice(&[0xA5; 32]), Some(MainKey::Aes256(_))));
-        assert!((0..70).filter(|len| MainKey::from_slice(&vec![0; *len]).is_some()).eq([16, 32]));
+        assert!(
+            (0..70)
+                .filter(|len| MainKey::from_slice(&vec![0; *len]).is_some())
+                .eq([16, 32])
+        );
         let keys = MemoryKeys::new();
         keys.insert(TerminalId(1), 3, MainKey::from_slice(&[0xA5; 32]).unwrap());
         let shown = format!("{keys:?}").to_lowercase();

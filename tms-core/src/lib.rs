@@ -12,6 +12,6 @@ pub mod pump;
 pub mod server;
 pub mod signer;
 pub mod store;
-pub mod transport;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transport;

@@ -150,7 +150,10 @@ impl<T: Transport, E> Pump<T, E> {
     /// The default is 30 s; on a slow line it is [`LinkProfile::patience`](crate::transport::LinkProfile::patience).
     #[must_use]
     pub fn with_write_patience(self, write_patience: Duration) -> Self {
-        Self { write_patience: write_patience.min(LONGEST_PATIENCE), ..self }
+        Self {
+            write_patience: write_patience.min(LONGEST_PATIENCE),
+            ..self
+        }
     }
 
     /// The time, for calls of the machine's own.
@@ -263,14 +266,19 @@ impl<T: Transport, E> Pump<T, E> {
             self.out.push_back(joined.freeze());
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
-        slices.iter_mut().zip(&self.out).for_each(|(slice, bytes)| *slice = IoSlice::new(bytes));
+        slices
+            .iter_mut()
+            .zip(&self.out)
+            .for_each(|(slice, bytes)| *slice = IoSlice::new(bytes));
         let slices = slices.get(..self.out.len().min(SLICES)).unwrap_or_default();
         let mut written = ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, slices))?;
         if written == 0 {
             return Poll::Ready(Err(ErrorKind::WriteZero.into()));
         }
         self.unflushed = true;
-        self.bytes_out = self.bytes_out.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+        self.bytes_out = self
+            .bytes_out
+            .saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
         self.out_bytes = self.out_bytes.saturating_sub(written);
         while let Some(first) = self.out.front_mut() {
             let part = written.min(first.len());
@@ -310,7 +318,10 @@ impl<T: Transport, E> Pump<T, E> {
             return Poll::Ready(());
         }
         if self.heard == Heard::More {
-            if self.poll_read(cx, SCRATCH, |now, bytes| machine.handle(now, Input::Received(bytes))).is_ready() {
+            if self
+                .poll_read(cx, SCRATCH, |now, bytes| machine.handle(now, Input::Received(bytes)))
+                .is_ready()
+            {
                 return Poll::Ready(());
             }
             if self.mute {
@@ -400,7 +411,9 @@ impl<T: Transport, E> Pump<T, E> {
     /// Ready when the peer has taken too long to accept what is sent.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let patience = self.write_patience;
-        let deadline = *self.write_deadline.get_or_insert_with(|| tokio::time::Instant::now() + patience);
+        let deadline = *self
+            .write_deadline
+            .get_or_insert_with(|| tokio::time::Instant::now() + patience);
         self.poll_timer(cx, deadline)
     }
 
@@ -442,7 +455,10 @@ mod tests {
 
     impl Toy {
         fn new(todo: impl IntoIterator<Item = Output<Seen>>) -> Self {
-            Self { todo: todo.into_iter().collect(), ..Self::default() }
+            Self {
+                todo: todo.into_iter().collect(),
+                ..Self::default()
+            }
         }
 
         fn push(&mut self, output: Output<Seen>) {
@@ -503,7 +519,10 @@ mod tests {
         toy.closes = true;
         let mut pump = Pump::new(near);
         far.write_all(b"good day").await.unwrap();
-        assert_eq!(pump.next(&mut toy).await.unwrap(), Some(Seen::Received(b"good day".to_vec())));
+        assert_eq!(
+            pump.next(&mut toy).await.unwrap(),
+            Some(Seen::Received(b"good day".to_vec()))
+        );
         let mut heard = [0; 11];
         far.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"hello world");
@@ -579,7 +598,10 @@ mod tests {
         for _ in 0..4 {
             assert!(timeout(Duration::from_secs(2), pump.next(&mut toy)).await.is_err());
         }
-        let failure = timeout(Duration::from_millis(2001), pump.next(&mut toy)).await.unwrap().unwrap_err();
+        let failure = timeout(Duration::from_millis(2001), pump.next(&mut toy))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::TimedOut);
     }
 
@@ -631,7 +653,10 @@ mod tests {
         let mut pump = Pump::new(near);
         far.write_all(b"question").await.unwrap();
         far.shutdown().await.unwrap();
-        assert_eq!(pump.next(&mut toy).await.unwrap(), Some(Seen::Received(b"question".to_vec())));
+        assert_eq!(
+            pump.next(&mut toy).await.unwrap(),
+            Some(Seen::Received(b"question".to_vec()))
+        );
         toy.push(send("answer"));
         toy.closes = true;
         assert_eq!(all(&mut pump, &mut toy).await, [Seen::Closed]);
@@ -660,8 +685,10 @@ mod tests {
     async fn a_machine_that_waits_on_a_closed_line_has_ended() {
         let (near, far) = duplex(8);
         drop(far);
-        let mut toy = Toy::default();
-        toy.wait = Some(Instant::from_millis(50));
+        let mut toy = Toy {
+            wait: Some(Instant::from_millis(50)),
+            ..Toy::default()
+        };
         let mut pump = Pump::new(near);
         assert_eq!(all(&mut pump, &mut toy).await, [Seen::Closed, Seen::Timeout(50)]);
     }
@@ -682,11 +709,17 @@ mod tests {
         assert!(timeout(Duration::from_secs(86_400), pump.next(&mut toy)).await.is_err());
         toy.wait = Some(pump.now() + Duration::from_secs(5));
         far.write_all(b"early").await.unwrap();
-        assert_eq!(pump.next(&mut toy).await.unwrap(), Some(Seen::Received(b"early".to_vec())));
+        assert_eq!(
+            pump.next(&mut toy).await.unwrap(),
+            Some(Seen::Received(b"early".to_vec()))
+        );
         let due = toy.wait.unwrap();
         assert_eq!(pump.next(&mut toy).await.unwrap(), Some(Seen::Timeout(due.as_millis())));
         toy.wait = Some(Instant::from_millis(0));
-        assert!(matches!(pump.next(&mut toy).await.unwrap(), Some(Seen::Timeout(_))), "one that is past is due at once");
+        assert!(
+            matches!(pump.next(&mut toy).await.unwrap(), Some(Seen::Timeout(_))),
+            "one that is past is due at once"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -781,8 +814,15 @@ mod tests {
     async fn what_is_sent_together_is_written_together() {
         for vectored in [false, true] {
             let log: Arc<Mutex<Log>> = Arc::default();
-            let mut toy = Toy::new((0..10).map(|number| send(vec![number; 3])).chain([event(1), send("x"), event(2)]));
-            let mut pump = Pump::new(Counted { vectored, log: Arc::clone(&log) });
+            let mut toy = Toy::new(
+                (0..10)
+                    .map(|number| send(vec![number; 3]))
+                    .chain([event(1), send("x"), event(2)]),
+            );
+            let mut pump = Pump::new(Counted {
+                vectored,
+                log: Arc::clone(&log),
+            });
             pump.next(&mut toy).await.unwrap();
             assert_eq!(log.lock().unwrap().writes, 1);
             pump.next(&mut toy).await.unwrap();

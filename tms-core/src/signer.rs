@@ -70,7 +70,10 @@ impl PemSigner {
     pub fn from_pem(pem: &str) -> Result<Self, SignerError> {
         let key = RsaPrivateKey::from_pkcs8_pem(pem).map_err(|_| SignerError::Malformed)?;
         let public_key = PublicKey::new(key.to_public_key())?;
-        Ok(Self { key: Arc::new(BlindedSigningKey::new_with_salt_len(key, SALT)), public_key })
+        Ok(Self {
+            key: Arc::new(BlindedSigningKey::new_with_salt_len(key, SALT)),
+            public_key,
+        })
     }
 
     /// Makes a key of `bits` bits, a multiple of 8 from 2048 to 4096, and gives it in PEM. This takes seconds: not for a
@@ -90,7 +93,9 @@ impl PemSigner {
 
 impl fmt::Debug for PemSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PemSigner").field("public_key", &self.public_key).finish_non_exhaustive()
+        f.debug_struct("PemSigner")
+            .field("public_key", &self.public_key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +107,10 @@ impl Signer for PemSigner {
 
     async fn sign(&self, domain: &str, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let (key, input) = (Arc::clone(&self.key), signing_input(domain, message));
-        let signed = spawn_blocking(move || key.try_sign_with_rng(&mut OsRng, &input).map(|signature| signature.to_vec()));
+        let signed = spawn_blocking(move || {
+            key.try_sign_with_rng(&mut OsRng, &input)
+                .map(|signature| signature.to_vec())
+        });
         let signature = match signed.await {
             Ok(Ok(signature)) => signature,
             Ok(Err(_)) => return Err(SignerError::Failed("the key does not sign".to_owned())),
@@ -129,9 +137,22 @@ mod tests {
         assert_eq!(signer.public_key().bits(), 2048);
         let signature = signer.sign("tms test 1", b"message").await.unwrap();
         assert_eq!(signature.len(), 256);
-        signer.public_key().verify("tms test 1", b"message", &signature).unwrap();
-        assert!(signer.public_key().verify("tms test 2", b"message", &signature).is_err());
-        assert!(signer.public_key().verify("tms test 1", b"massage", &signature).is_err());
+        signer
+            .public_key()
+            .verify("tms test 1", b"message", &signature)
+            .unwrap();
+        assert!(
+            signer
+                .public_key()
+                .verify("tms test 2", b"message", &signature)
+                .is_err()
+        );
+        assert!(
+            signer
+                .public_key()
+                .verify("tms test 1", b"massage", &signature)
+                .is_err()
+        );
         let again = signer.sign("tms test 1", b"message").await.unwrap();
         assert_ne!(signature, again, "the salt is random");
     }
@@ -144,15 +165,24 @@ mod tests {
         for pem in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
             assert!(matches!(PemSigner::from_pem(pem), Err(SignerError::Malformed)));
         }
-        let small = RsaPrivateKey::new(&mut OsRng, 1024).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap();
-        assert!(matches!(PemSigner::from_pem(&small), Err(SignerError::Key(KeyError::Modulus))));
+        let small = RsaPrivateKey::new(&mut OsRng, 1024)
+            .unwrap()
+            .to_pkcs8_pem(LineEnding::LF)
+            .unwrap();
+        assert!(matches!(
+            PemSigner::from_pem(&small),
+            Err(SignerError::Key(KeyError::Modulus))
+        ));
     }
 
     #[test]
     fn debug_and_errors_say_nothing_of_the_key() {
         let signer = PemSigner::from_pem(&PEM).unwrap();
         let shown = format!("{signer:?}");
-        assert!(shown.starts_with("PemSigner { public_key: PublicKey(2048 bits, "), "{shown}");
+        assert!(
+            shown.starts_with("PemSigner { public_key: PublicKey(2048 bits, "),
+            "{shown}"
+        );
         assert!(shown.len() < 80, "{shown}");
         let broken = PEM.replace("MII", "MIJ");
         assert_eq!(

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use rustix::time::{ClockId, clock_gettime};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tms_core::store::{Caller, Change, Expect, Store, StoreError, Terminal};
+use tms_core::store::{Caller, Change, Event, Expect, Store, StoreError, Terminal, TerminalId};
 use tms_core::testing::sample;
 use tms_core::testing::seed::Seed;
 use tms_store_sqlite::{Options, SqliteStore};
@@ -80,11 +80,25 @@ fn main() -> Result<()> {
     for round in 0..arguments.rounds {
         // what else the machine does is shared out among them
         bare.add(self::bare(&path, &ids, arguments.seconds, round.into())?);
-        let options = Options { readers: arguments.readers, ..Options::default() };
+        let options = Options {
+            readers: arguments.readers,
+            ..Options::default()
+        };
         group.add(runtime.block_on(store(&path, &ids, &arguments, options.clone()))?);
-        single.add(runtime.block_on(store(&path, &ids, &arguments, Options { group_limit: 1, ..options }))?);
+        single.add(runtime.block_on(store(
+            &path,
+            &ids,
+            &arguments,
+            Options {
+                group_limit: 1,
+                ..options
+            },
+        ))?);
     }
-    println!("{:<18}{:>12}{:>14}{:>16}", "", "check-ins/s", "CPU µs each", "in one commit");
+    println!(
+        "{:<18}{:>12}{:>14}{:>16}",
+        "", "check-ins/s", "CPU µs each", "in one commit"
+    );
     bare.print("bare loop");
     single.print("one commit each");
     group.print("group commit");
@@ -161,7 +175,7 @@ fn ids(count: u64) -> Vec<u64> {
 async fn load(path: &Path, ids: &[u64]) -> Result<()> {
     let store = SqliteStore::open(path, Options::default())?;
     if let Some(last) = ids.last()
-        && store.check_in(&Caller::Id(tms_core::store::TerminalId(*last))).await?.is_some()
+        && store.check_in(&Caller::Id(TerminalId(*last))).await?.is_some()
     {
         return Ok(());
     }
@@ -190,12 +204,14 @@ async fn store(path: &Path, ids: &[u64], arguments: &Arguments, options: Options
     let ids: std::sync::Arc<[u64]> = ids.into();
     let mut sessions = tokio::task::JoinSet::new();
     for session in 0..arguments.sessions {
-        let (store, ids, mut seed) = (store.clone(), ids.clone(), Seed::new(session + 100 + start.subsec_nanos() as u64));
+        let (store, ids) = (store.clone(), ids.clone());
+        let mut seed = Seed::new(session + u64::from(start.subsec_nanos()));
+        let event = sample::checked_in(session, sample::NOW);
         sessions.spawn(async move {
             let mut check_ins = 0;
             while now(ClockId::Monotonic) < end {
                 let id = ids[seed.below(ids.len() as u64) as usize];
-                check_ins += u64::from(check_in(&store, id).await?);
+                check_ins += u64::from(check_in(&store, id, &event).await?);
             }
             Ok::<_, StoreError>(check_ins)
         });
@@ -217,8 +233,8 @@ async fn store(path: &Path, ids: &[u64], arguments: &Arguments, options: Options
 }
 
 /// One check-in; false where another session had the same terminal at the same time.
-async fn check_in(store: &SqliteStore, id: u64) -> Result<bool, StoreError> {
-    let caller = Caller::Id(tms_core::store::TerminalId(id));
+async fn check_in(store: &SqliteStore, id: u64, event: &Event) -> Result<bool, StoreError> {
+    let caller = Caller::Id(TerminalId(id));
     let Some(found) = store.check_in(&caller).await? else {
         return Err(StoreError::Backend("a terminal is missing".to_owned()));
     };
@@ -226,10 +242,14 @@ async fn check_in(store: &SqliteStore, id: u64) -> Result<bool, StoreError> {
     terminal.contact += 1;
     terminal.last_check_in = terminal.last_check_in.map(|last| last + 1);
     terminal.tickets.rotate_left(1);
-    let time = terminal.last_check_in.unwrap_or_default();
+    let event = Event {
+        terminal: Some(terminal.id),
+        time: terminal.contact.into(),
+        ..event.clone()
+    };
     let changes = vec![
         Change::Put(Expect::Version(found.terminal.version), terminal.into()),
-        Change::Append(sample::checked_in(id, time)),
+        Change::Append(event),
     ];
     match store.commit(changes).await {
         Ok(()) => Ok(true),
@@ -260,7 +280,9 @@ fn bare(path: &Path, ids: &[u64], seconds: u64, seed: u64) -> Result<Run> {
                 .prepare_cached("SELECT version, body FROM terminals WHERE id = ?1")?
                 .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
             connection
-                .prepare_cached("SELECT version, body FROM assignments WHERE terminal = ?1 AND closed = 0 ORDER BY action")?
+                .prepare_cached(
+                    "SELECT version, body FROM assignments WHERE terminal = ?1 AND closed = 0 ORDER BY action",
+                )?
                 .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
                 .optional()?;
             connection
@@ -268,7 +290,15 @@ fn bare(path: &Path, ids: &[u64], seconds: u64, seed: u64) -> Result<Run> {
                     "UPDATE terminals SET version = ?3, state = ?4, last_check_in = ?5, next_contact = ?6, body = ?7 \
                      WHERE id = ?1 AND version = ?2",
                 )?
-                .execute(params![id, version, version + 1, "active", check_ins, check_ins + 86_400, body])?;
+                .execute(params![
+                    id,
+                    version,
+                    version + 1,
+                    "active",
+                    check_ins,
+                    check_ins + 86_400,
+                    body
+                ])?;
             connection
                 .prepare_cached("INSERT INTO events (terminal, kind, time, body) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![id, "checked_in", check_ins, event])?;
@@ -278,7 +308,12 @@ fn bare(path: &Path, ids: &[u64], seconds: u64, seed: u64) -> Result<Run> {
     }
     let elapsed = now(ClockId::Monotonic) - start;
     drop(connection);
-    Ok(Run { check_ins: check_ins as u64, elapsed, cpu: now(ClockId::ProcessCPUTime) - cpu, transactions: check_ins as u64 / 64 })
+    Ok(Run {
+        check_ins: check_ins as u64,
+        elapsed,
+        cpu: now(ClockId::ProcessCPUTime) - cpu,
+        transactions: check_ins as u64 / 64,
+    })
 }
 
 /// A clock's time since its own beginning; the processor's counts all threads of this process.

@@ -11,7 +11,11 @@ pub(crate) type Result<T> = std::result::Result<T, Fault>;
 pub(crate) enum Fault {
     Sqlite(rusqlite::Error),
     /// A body is not the JSON of its record, or a column is not what the schema says.
-    Body { table: &'static str, line: usize, column: usize },
+    Body {
+        table: &'static str,
+        line: usize,
+        column: usize,
+    },
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -23,9 +27,9 @@ impl From<rusqlite::Error> for Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Body { table, line, column } => {
-                Self::Corrupt(format!("a body in {table} is malformed at line {line}, column {column}"))
-            }
+            Fault::Body { table, line, column } => Self::Corrupt(format!(
+                "a body in {table} is malformed at line {line}, column {column}"
+            )),
             Fault::Sqlite(error) => match &error {
                 rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. } => {
                     let text = failure.to_string().to_lowercase();

@@ -94,12 +94,19 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let writer = schema::writer(path, &options)?;
-        let readers = (0..options.readers.max(1)).map(|_| schema::reader(path, &options)).collect::<Result<Vec<_>, _>>()?;
+        let readers = (0..options.readers.max(1))
+            .map(|_| schema::reader(path, &options))
+            .collect::<Result<Vec<_>, _>>()?;
         let (commits, mut committers) = Queue::new(1);
         let (reads, takers) = Queue::new(readers.len());
         // dropped when a later thread cannot be made, this ends those that were
-        let mut threads =
-            Threads { commits, reads, counters: Arc::default(), writer: None, readers: Vec::new() };
+        let mut threads = Threads {
+            commits,
+            reads,
+            counters: Arc::default(),
+            writer: None,
+            readers: Vec::new(),
+        };
         for (connection, reads) in readers.into_iter().zip(takers) {
             threads.readers.push(spawn("store-read", move || {
                 while let Some(reads) = reads.take(READ_GROUP) {
@@ -112,14 +119,19 @@ impl SqliteStore {
             let counters = Arc::clone(&threads.counters);
             threads.writer = Some(spawn("store-write", move || writer.run(&commits, &counters))?);
         }
-        Ok(Self { threads: Arc::new(threads) })
+        Ok(Self {
+            threads: Arc::new(threads),
+        })
     }
 
     /// How much was written since it was opened.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let Counters { commits, transactions } = &*self.threads.counters;
-        Statistics { commits: commits.load(Ordering::Relaxed), transactions: transactions.load(Ordering::Relaxed) }
+        Statistics {
+            commits: commits.load(Ordering::Relaxed),
+            transactions: transactions.load(Ordering::Relaxed),
+        }
     }
 
     /// Runs a read on one of the reading threads.
@@ -159,7 +171,9 @@ impl Drop for Threads {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("statistics", &self.statistics()).finish_non_exhaustive()
+        f.debug_struct("SqliteStore")
+            .field("statistics", &self.statistics())
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,11 +191,13 @@ impl Store for SqliteStore {
 
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError> {
         let query = query.clone();
-        self.read(move |connection| reader::list(connection, &query, limit)).await
+        self.read(move |connection| reader::list(connection, &query, limit))
+            .await
     }
 
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError> {
-        self.read(move |connection| reader::events(connection, after, limit)).await
+        self.read(move |connection| reader::events(connection, after, limit))
+            .await
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {

@@ -25,8 +25,16 @@ pub(crate) struct Consumer<T>(Arc<Queue<T>>);
 impl<T> Queue<T> {
     /// An open queue and its consumers.
     pub(crate) fn new(consumers: usize) -> (Arc<Self>, Vec<Consumer<T>>) {
-        let state = State { items: VecDeque::new(), open: true, consumers, waiting: 0 };
-        let queue = Arc::new(Self { state: Mutex::new(state), ready: Condvar::new() });
+        let state = State {
+            items: VecDeque::new(),
+            open: true,
+            consumers,
+            waiting: 0,
+        };
+        let queue = Arc::new(Self {
+            state: Mutex::new(state),
+            ready: Condvar::new(),
+        });
         let consumers = (0..consumers).map(|_| Consumer(Arc::clone(&queue))).collect();
         (queue, consumers)
     }

@@ -45,22 +45,28 @@ pub(crate) fn serve(connection: &Connection, reads: Vec<Read>) {
     let together = reads.len() > 1;
     if together {
         // where it fails, each read finds out for itself
-        let _ = connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+        let _ = connection
+            .prepare_cached("BEGIN")
+            .and_then(|mut begin| begin.execute([]));
     }
     for read in reads {
         read(connection);
     }
     if together && !connection.is_autocommit() {
-        let _ = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let _ = connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
     }
 }
 
 pub(crate) fn check_in(connection: &Connection, caller: &Caller) -> Result<Option<CheckIn>> {
     match caller {
         Caller::Id(id) => check_in_by(connection, CHECK_IN_BY_ID, [key(id.0)]),
-        Caller::Holder(holder) => {
-            check_in_by(connection, CHECK_IN_BY_HOLDER, [&holder.serial, &holder.model, &holder.vendor])
-        }
+        Caller::Holder(holder) => check_in_by(
+            connection,
+            CHECK_IN_BY_HOLDER,
+            [&holder.serial, &holder.model, &holder.vendor],
+        ),
         Caller::Credential(credential) => check_in_by(connection, CHECK_IN_BY_CREDENTIAL, [credential.0]),
     }
 }
@@ -139,7 +145,9 @@ fn one<T: DeserializeOwned + Into<Record>>(
     table: &'static str,
 ) -> Result<Option<Versioned<Record>>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row(params, |row| Ok(record::<T>(row, 0, table))).optional()?;
+    let found = statement
+        .query_row(params, |row| Ok(record::<T>(row, 0, table)))
+        .optional()?;
     found.transpose().map(|found| found.map(any))
 }
 
@@ -159,7 +167,10 @@ fn page<T: DeserializeOwned + Into<Record>>(
 }
 
 fn any<T: Into<Record>>(found: Versioned<T>) -> Versioned<Record> {
-    Versioned { version: found.version, record: found.record.into() }
+    Versioned {
+        version: found.version,
+        record: found.record.into(),
+    }
 }
 
 #[cfg(test)]
@@ -186,11 +197,20 @@ mod tests {
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
-            let rows = statement.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))
+                .unwrap();
             let plan: Vec<_> = rows.map(|step| step.unwrap()).collect();
-            assert!(plan.iter().all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
+            assert!(
+                plan.iter()
+                    .all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")),
+                "{sql}: {plan:?}"
+            );
             if sql.contains("LEFT JOIN") {
-                assert!(plan.iter().any(|step| step.contains("assignments_open")), "{sql}: {plan:?}");
+                assert!(
+                    plan.iter().any(|step| step.contains("assignments_open")),
+                    "{sql}: {plan:?}"
+                );
             }
         }
     }

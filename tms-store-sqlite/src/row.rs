@@ -115,7 +115,11 @@ impl TerminalRow {
 
 impl InventoryRow {
     fn of(inventory: &InventoryRecord) -> std::result::Result<Self, StoreError> {
-        Ok(Self { terminal: key(inventory.terminal.0), reported: time(inventory.reported), body: json(inventory)? })
+        Ok(Self {
+            terminal: key(inventory.terminal.0),
+            reported: time(inventory.reported),
+            body: json(inventory)?,
+        })
     }
 }
 
@@ -174,7 +178,10 @@ fn json<T: Serialize>(record: &T) -> std::result::Result<String, StoreError> {
 
 /// Reads a record from the columns `version` and `body` at `at` and `at + 1`.
 pub(crate) fn record<T: DeserializeOwned>(row: &Row<'_>, at: usize, table: &'static str) -> Result<Versioned<T>> {
-    Ok(Versioned { version: unsigned(row, at)?, record: body(row, at + 1, table)? })
+    Ok(Versioned {
+        version: unsigned(row, at)?,
+        record: body(row, at + 1, table)?,
+    })
 }
 
 /// Reads a version or a sequence number.

@@ -64,7 +64,9 @@ fn prepare(connection: &mut Connection, options: &Options) -> Result<(), StoreEr
     let latest = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let found = Standing::of(connection).map_err(Fault::from)?;
     if found.application != APPLICATION && (found.application != 0 || found.schema != 0 || found.tables != 0) {
-        return Err(StoreError::Backend("the database belongs to another application".to_owned()));
+        return Err(StoreError::Backend(
+            "the database belongs to another application".to_owned(),
+        ));
     }
     if found.schema > latest {
         return Err(StoreError::Backend(format!(
@@ -94,7 +96,10 @@ fn set_up(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     if mode != "wal" {
         // a file system without shared memory, or a database in memory
         return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error { code: ErrorCode::CannotOpen, extended_code: rusqlite::ffi::SQLITE_CANTOPEN },
+            rusqlite::ffi::Error {
+                code: ErrorCode::CannotOpen,
+                extended_code: rusqlite::ffi::SQLITE_CANTOPEN,
+            },
             None,
         ));
     }

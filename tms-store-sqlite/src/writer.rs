@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tms_core::store::{Key, StoreError};
+use tms_core::store::{Expect, Key, StoreError};
 use tokio::sync::oneshot;
 
 /// A commit and whom to tell.
@@ -94,7 +94,9 @@ impl Writer {
         if group.is_empty() {
             return Vec::new();
         }
-        counters.commits.fetch_add(u64::try_from(group.len()).unwrap_or_default(), Ordering::Relaxed);
+        counters
+            .commits
+            .fetch_add(u64::try_from(group.len()).unwrap_or_default(), Ordering::Relaxed);
         counters.transactions.fetch_add(1, Ordering::Relaxed);
         match self.transaction(group) {
             Ok(verdicts) => verdicts.into_iter().map(Verdict::outcome).collect(),
@@ -103,13 +105,17 @@ impl Writer {
             Err(Failure::Inside(error)) => {
                 // one of them is to blame, or there is no room for all: each gets its own chance
                 tracing::warn!(commits = group.len(), %error, "group commit failed, its commits are tried one by one");
-                group.iter().flat_map(|commit| self.write(slice::from_ref(commit), counters)).collect()
+                group
+                    .iter()
+                    .flat_map(|commit| self.write(slice::from_ref(commit), counters))
+                    .collect()
             }
         }
     }
 
     fn transaction(&self, group: &[Vec<Write>]) -> std::result::Result<Vec<Verdict>, Failure> {
-        self.execute("BEGIN IMMEDIATE", []).map_err(|fault| Failure::Begin(fault.into()))?;
+        self.execute("BEGIN IMMEDIATE", [])
+            .map_err(|fault| Failure::Begin(fault.into()))?;
         let verdicts = group
             .iter()
             .map(|writes| self.apply(writes))
@@ -128,10 +134,16 @@ impl Writer {
 
     /// Applies one commit: everything is checked before anything is written, so that a conflict leaves nothing to undo.
     fn apply(&self, writes: &[Write]) -> Result<Verdict> {
+        if self.apply_check_in(writes)? {
+            return Ok(Verdict::Done);
+        }
         let mut found = Vec::with_capacity(writes.len());
         for write in writes {
             let there = self.find(write)?;
-            if write.expect().is_some_and(|expect| !expect.holds(there.as_ref().map(|there| there.version))) {
+            if write
+                .expect()
+                .is_some_and(|expect| !expect.holds(there.as_ref().map(|there| there.version)))
+            {
                 return Ok(Verdict::Conflict);
             }
             found.push(there);
@@ -157,6 +169,61 @@ impl Writer {
             }
         }
         Ok(Verdict::Done)
+    }
+
+    /// Applies a commit that changes one terminal, and nothing by which it is found, and appends events: the commit of
+    /// nearly every check-in. One statement checks and writes. False, with nothing written, where it is another commit or
+    /// the check fails.
+    fn apply_check_in(&self, writes: &[Write]) -> Result<bool> {
+        let mut changes = writes.iter().filter(|write| !matches!(write, Write::Append(_)));
+        let (Some(Write::Put(Expect::Version(version), PutRow::Terminal(row))), None) =
+            (changes.next(), changes.next())
+        else {
+            return Ok(false);
+        };
+        let Some((version, next)) = i64::try_from(*version)
+            .ok()
+            .and_then(|there| Some((there, there.checked_add(1)?)))
+        else {
+            return Ok(false);
+        };
+        let TerminalRow {
+            id,
+            holder,
+            credential,
+            state,
+            last_check_in,
+            next_contact,
+            body,
+        } = row;
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE terminals SET version = ?3, state = ?4, last_check_in = ?5, next_contact = ?6, body = ?7 \
+                 WHERE id = ?1 AND version = ?2 AND serial = ?8 AND model = ?9 AND vendor = ?10 AND credential IS ?11",
+            )?
+            .execute(params![
+                id,
+                version,
+                next,
+                state,
+                last_check_in,
+                next_contact,
+                body,
+                holder.serial,
+                holder.model,
+                holder.vendor,
+                credential
+            ])?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        for write in writes {
+            if let Write::Append(event) = write {
+                self.append(event)?;
+            }
+        }
+        Ok(true)
     }
 
     /// What there is of the record that a change names.
@@ -193,13 +260,24 @@ impl Writer {
             && text(3)? == row.holder.serial.as_bytes();
         let credential = there.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
         let same_names = same_holder && credential == row.credential.as_ref().map(|id| &id[..]);
-        Ok(Some(Found { version: unsigned(there, 0)?, same_holder, same_names }))
+        Ok(Some(Found {
+            version: unsigned(there, 0)?,
+            same_holder,
+            same_names,
+        }))
     }
 
     fn version(&self, sql: &str, params: impl Params) -> Result<Option<Found>> {
         let mut statement = self.connection.prepare_cached(sql)?;
-        let version = statement.query_row(params, |row| Ok(unsigned(row, 0))).optional()?.transpose()?;
-        Ok(version.map(|version| Found { version, same_holder: true, same_names: true }))
+        let version = statement
+            .query_row(params, |row| Ok(unsigned(row, 0)))
+            .optional()?
+            .transpose()?;
+        Ok(version.map(|version| Found {
+            version,
+            same_holder: true,
+            same_names: true,
+        }))
     }
 
     /// Whether the commit would leave two terminals with one holder (clause 7).
@@ -219,7 +297,9 @@ impl Writer {
                 .connection
                 .prepare_cached("SELECT id FROM terminals WHERE serial = ?1 AND model = ?2 AND vendor = ?3")?;
             let owner: Option<i64> = statement
-                .query_row([&row.holder.serial, &row.holder.model, &row.holder.vendor], |row| row.get(0))
+                .query_row([&row.holder.serial, &row.holder.model, &row.holder.vendor], |row| {
+                    row.get(0)
+                })
                 .optional()?;
             // one that this commit names too is removed, or its new holder is among those that are taken
             if owner.is_some_and(|owner| writes.iter().all(|other| other.terminal() != Some(owner))) {
@@ -246,33 +326,59 @@ impl Writer {
         let version = i64::try_from(version).unwrap_or(i64::MAX);
         match row {
             PutRow::Terminal(row) => self.put_terminal(row, version, there),
-            PutRow::Inventory(InventoryRow { terminal, reported, body }) => self.execute(
+            PutRow::Inventory(InventoryRow {
+                terminal,
+                reported,
+                body,
+            }) => self.execute(
                 "INSERT INTO inventories (terminal, version, reported, body) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT DO UPDATE SET version = ?2, reported = ?3, body = ?4",
                 params![terminal, version, reported, body],
             ),
-            PutRow::Package(PackageRow { manifest, vendor, component, published, body }) => self.execute(
+            PutRow::Package(PackageRow {
+                manifest,
+                vendor,
+                component,
+                published,
+                body,
+            }) => self.execute(
                 "INSERT INTO packages (manifest, version, vendor, component, published, body) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                  ON CONFLICT DO UPDATE SET version = ?2, vendor = ?3, component = ?4, published = ?5, body = ?6",
                 params![manifest, version, vendor, component, published, body],
             ),
-            PutRow::Assignment(AssignmentRow { terminal, action, package, stage, code, closed, updated, body }) => self
-                .execute(
-                    "INSERT INTO assignments \
+            PutRow::Assignment(AssignmentRow {
+                terminal,
+                action,
+                package,
+                stage,
+                code,
+                closed,
+                updated,
+                body,
+            }) => self.execute(
+                "INSERT INTO assignments \
                      (terminal, action, version, package, stage, code, closed, updated, body) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
                      ON CONFLICT DO UPDATE SET version = ?3, package = ?4, stage = ?5, code = ?6, closed = ?7, \
                      updated = ?8, body = ?9",
-                    params![terminal, action, version, package, stage, code, closed, updated, body],
-                ),
+                params![terminal, action, version, package, stage, code, closed, updated, body],
+            ),
         }
     }
 
     fn put_terminal(&self, row: &TerminalRow, version: i64, there: Option<&Found>) -> Result<()> {
-        let TerminalRow { id, holder, credential, state, last_check_in, next_contact, body } = row;
+        let TerminalRow {
+            id,
+            holder,
+            credential,
+            state,
+            last_check_in,
+            next_contact,
+            body,
+        } = row;
         if there.is_some_and(|there| there.same_names) {
-            // leaves the indexes alone: this is what nearly every check-in writes
+            // leaves the indexes alone
             return self.execute(
                 "UPDATE terminals SET version = ?2, state = ?3, last_check_in = ?4, next_contact = ?5, body = ?6 \
                  WHERE id = ?1",
@@ -299,7 +405,12 @@ impl Writer {
     }
 
     fn append(&self, event: &EventRow) -> Result<()> {
-        let EventRow { terminal, kind, time, body } = event;
+        let EventRow {
+            terminal,
+            kind,
+            time,
+            body,
+        } = event;
         self.execute(
             "INSERT INTO events (terminal, kind, time, body) VALUES (?1, ?2, ?3, ?4)",
             params![terminal, kind, time, body],
@@ -325,7 +436,9 @@ impl Writer {
             return;
         }
         let emptied = self.connection.busy_timeout(Duration::from_millis(100)).and_then(|()| {
-            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+                Ok(row.get::<_, i64>(0)? == 0)
+            })
         });
         let restored = self.connection.busy_timeout(self.busy_timeout);
         self.tried_at = if matches!(emptied, Ok(true)) { 0 } else { pages };

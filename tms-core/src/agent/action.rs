@@ -133,7 +133,9 @@ impl Held {
     /// The objects that it needs, as far as they are known: what the content and its block map are called stands in the
     /// manifest.
     pub(super) fn objects(&self) -> impl Iterator<Item = Digest> + use<> {
-        [self.action.manifest, self.action.object, self.block_map, self.content].into_iter().flatten()
+        [self.action.manifest, self.action.object, self.block_map, self.content]
+            .into_iter()
+            .flatten()
     }
 
     /// What is reported of it. Its number comes with the report.
@@ -159,12 +161,20 @@ impl Held {
             return Move::Confirm;
         }
         if let Dependencies::Failed(id) = view.dependencies {
-            return Move::End(Stage::Rejected, ResultCode::Missing, format!("action {id} has not succeeded"));
+            return Move::End(
+                Stage::Rejected,
+                ResultCode::Missing,
+                format!("action {id} has not succeeded"),
+            );
         }
         if self.stage == Stage::Accepted && view.not_after.is_some_and(|end| view.now.is_past(end)) {
             return Move::End(Stage::Expired, ResultCode::Expired, "plan has expired".into());
         }
-        if let Some(wait) = self.retry.map(|retry| retry.left(view.now.clock)).filter(|left| *left > 0) {
+        if let Some(wait) = self
+            .retry
+            .map(|retry| retry.left(view.now.clock))
+            .filter(|left| *left > 0)
+        {
             // Why it failed was reported when it failed.
             return Move::Wait(self.waiting.unwrap_or(ResultCode::Busy), wait);
         }
@@ -204,7 +214,10 @@ impl Held {
             Move::Download => Some(0),
             Move::Wait(_, seconds) if self.stage == Stage::Downloading => Some(seconds),
             Move::Wait(ResultCode::WindowClosed, seconds) if self.stage == Stage::Accepted && seconds > 0 => {
-                let length = self.action.download.map_or(0, |window| window.until.saturating_sub(window.from));
+                let length = self
+                    .action
+                    .download
+                    .map_or(0, |window| window.until.saturating_sub(window.from));
                 Some(seconds.saturating_add((length / 2).saturating_mul(u64::from(self.spread)) >> 16))
             }
             Move::Wait(_, seconds) if self.stage == Stage::Accepted && seconds > 0 => Some(seconds),
@@ -221,11 +234,14 @@ impl Held {
         entropy: &dyn Entropy,
     ) -> Option<(Stage, ResultCode)> {
         let most = self.action.max_attempts.unwrap_or(options.max_attempts).max(1);
-        if code.is_permanent() || self.attempt >= most {
+        // What is not permitted is not permitted tomorrow: a grant is for another terminal.
+        if code.is_permanent() || code == ResultCode::NotPermitted || self.attempt >= most {
             return Some((Stage::Rejected, code));
         }
         let delay = self.action.retry_delay.map_or(options.retry_delay, u64::from).max(1);
-        let grown = delay.saturating_mul(1 << u32::from(self.attempt - 1).min(32)).min(options.max_backoff.max(delay));
+        let grown = delay
+            .saturating_mul(1 << u32::from(self.attempt - 1).min(32))
+            .min(options.max_backoff.max(delay));
         self.retry = Some(Wait::new(clock, delay.saturating_add(below(entropy, grown + 1))));
         self.attempt = self.attempt.saturating_add(1);
         self.waiting = Some(code);
@@ -273,16 +289,30 @@ mod tests {
     const NOW: u64 = 1_790_000_000;
 
     fn action() -> Action {
-        Action { kind: ActionKind::Install, ..super::super::plan::blank(7) }
+        Action {
+            kind: ActionKind::Install,
+            ..super::super::plan::blank(7)
+        }
     }
 
     fn held(stage: Stage) -> Held {
-        Held { stage, ..Held::new(action(), &OsEntropy) }
+        Held {
+            stage,
+            ..Held::new(action(), &OsEntropy)
+        }
     }
 
     fn view() -> View {
-        let now = Now { clock: 50, floor: NOW - 10, time: Some(NOW) };
-        View { now, not_after: None, dependencies: Dependencies::Met }
+        let now = Now {
+            clock: 50,
+            floor: NOW - 10,
+            time: Some(NOW),
+        };
+        View {
+            now,
+            not_after: None,
+            dependencies: Dependencies::Met,
+        }
     }
 
     #[test]
@@ -302,9 +332,21 @@ mod tests {
 
     #[test]
     fn windows_are_half_open_and_need_the_time() {
-        let window = Window { from: NOW, until: NOW + 100 };
-        let install = |stage| Held { action: Action { install: Some(window), ..action() }, ..held(stage) };
-        let at = |time| View { now: Now { time, ..view().now }, ..view() };
+        let window = Window {
+            from: NOW,
+            until: NOW + 100,
+        };
+        let install = |stage| Held {
+            action: Action {
+                install: Some(window),
+                ..action()
+            },
+            ..held(stage)
+        };
+        let at = |time| View {
+            now: Now { time, ..view().now },
+            ..view()
+        };
         for (stage, comes) in [(Stage::Verified, Move::Install), (Stage::Installed, Move::Activate)] {
             let held = install(stage);
             assert_eq!(held.next(&at(Some(NOW))), comes);
@@ -322,17 +364,39 @@ mod tests {
 
     #[test]
     fn a_begun_download_may_end_after_its_window() {
-        let window = Window { from: NOW - 100, until: NOW - 1 };
-        let download = |stage| Held { action: Action { download: Some(window), ..action() }, ..held(stage) };
-        assert_eq!(download(Stage::Accepted).next(&view()), Move::Wait(ResultCode::WindowClosed, 0));
+        let window = Window {
+            from: NOW - 100,
+            until: NOW - 1,
+        };
+        let download = |stage| Held {
+            action: Action {
+                download: Some(window),
+                ..action()
+            },
+            ..held(stage)
+        };
+        assert_eq!(
+            download(Stage::Accepted).next(&view()),
+            Move::Wait(ResultCode::WindowClosed, 0)
+        );
         assert_eq!(download(Stage::Downloading).next(&view()), Move::Download);
     }
 
     #[test]
     fn calls_for_a_window_are_spread_over_its_first_half() {
-        let window = Window { from: NOW + 1_000, until: NOW + 3_000 };
+        let window = Window {
+            from: NOW + 1_000,
+            until: NOW + 3_000,
+        };
         for spread in [0, 1 << 15, u16::MAX] {
-            let held = Held { spread, action: Action { download: Some(window), ..action() }, ..held(Stage::Accepted) };
+            let held = Held {
+                spread,
+                action: Action {
+                    download: Some(window),
+                    ..action()
+                },
+                ..held(Stage::Accepted)
+            };
             let wait = held.download_in(&view()).unwrap();
             assert!((1_000..2_000).contains(&wait), "{wait}");
         }
@@ -342,26 +406,54 @@ mod tests {
 
     #[test]
     fn a_plan_that_has_expired_begins_nothing() {
-        let view = View { not_after: Some(NOW), ..view() };
-        assert!(matches!(held(Stage::Accepted).next(&view), Move::End(Stage::Expired, ResultCode::Expired, _)));
+        let view = View {
+            not_after: Some(NOW),
+            ..view()
+        };
+        assert!(matches!(
+            held(Stage::Accepted).next(&view),
+            Move::End(Stage::Expired, ResultCode::Expired, _)
+        ));
         assert_eq!(held(Stage::Downloading).next(&view), Move::Download);
         // Without the time, the floor still counts.
-        let lost = Now { clock: 5, floor: NOW, time: None };
-        assert!(matches!(held(Stage::Accepted).next(&View { now: lost, ..view }), Move::End(Stage::Expired, ..)));
+        let lost = Now {
+            clock: 5,
+            floor: NOW,
+            time: None,
+        };
+        assert!(matches!(
+            held(Stage::Accepted).next(&View { now: lost, ..view }),
+            Move::End(Stage::Expired, ..)
+        ));
     }
 
     #[test]
     fn failures_of_others_end_it_until_it_is_activated() {
-        let bad = View { dependencies: Dependencies::Failed(3), ..view() };
-        for stage in [Stage::Accepted, Stage::Downloading, Stage::Downloaded, Stage::Verified, Stage::Installed] {
-            assert!(matches!(held(stage).next(&bad), Move::End(Stage::Rejected, ResultCode::Missing, _)));
+        let bad = View {
+            dependencies: Dependencies::Failed(3),
+            ..view()
+        };
+        for stage in [
+            Stage::Accepted,
+            Stage::Downloading,
+            Stage::Downloaded,
+            Stage::Verified,
+            Stage::Installed,
+        ] {
+            assert!(matches!(
+                held(stage).next(&bad),
+                Move::End(Stage::Rejected, ResultCode::Missing, _)
+            ));
         }
         assert_eq!(held(Stage::Activated).next(&bad), Move::Confirm);
     }
 
     #[test]
     fn a_dependency_on_its_way_delays_the_installation_only() {
-        let view = View { dependencies: Dependencies::Pending, ..view() };
+        let view = View {
+            dependencies: Dependencies::Pending,
+            ..view()
+        };
         assert_eq!(held(Stage::Accepted).next(&view), Move::Download);
         assert_eq!(held(Stage::Downloaded).next(&view), Move::Verify);
         assert_eq!(held(Stage::Verified).next(&view), Move::Wait(ResultCode::Missing, 0));
@@ -380,9 +472,14 @@ mod tests {
         for (attempt, bound) in [(1, 20), (2, 30)] {
             assert_eq!(held.attempt, attempt);
             assert_eq!(held.fail(ResultCode::HardwareError, 50, &options, &OsEntropy), None);
-            let Move::Wait(ResultCode::HardwareError, wait) = held.next(&view()) else { panic!("{held:?}") };
+            let Move::Wait(ResultCode::HardwareError, wait) = held.next(&view()) else {
+                panic!("{held:?}")
+            };
             assert!((10..=bound).contains(&wait), "{wait}");
-            let later = Now { clock: 50 + wait, ..view().now };
+            let later = Now {
+                clock: 50 + wait,
+                ..view().now
+            };
             assert_eq!(held.next(&View { now: later, ..view() }), Move::Download);
         }
         let end = held.fail(ResultCode::HardwareError, 50, &options, &OsEntropy);
@@ -392,23 +489,94 @@ mod tests {
     #[test]
     fn settlement_and_battery_are_in_the_way_of_forced_actions_too() {
         let options = Options::default();
-        let forced = Action { forced: Some(true), preconditions: Some(Precondition::SETTLED), ..action() };
+        let forced = Action {
+            forced: Some(true),
+            preconditions: Some(Precondition::SETTLED),
+            ..action()
+        };
         let code = |action: &Action, settle, ready| in_the_way(action, settle, &ready, &options).map(|(code, _)| code);
         let free = Readiness::FREE;
         assert_eq!(code(&forced, false, free), None);
-        assert_eq!(code(&forced, false, Readiness { unsettled: true, ..free }), Some(ResultCode::Unsettled));
-        assert_eq!(code(&action(), true, Readiness { unsettled: true, ..free }), Some(ResultCode::Unsettled));
-        assert_eq!(code(&action(), false, Readiness { unsettled: true, ..free }), None);
-        let busy = Readiness { busy: true, busy_for: Some(9), ..free };
+        assert_eq!(
+            code(
+                &forced,
+                false,
+                Readiness {
+                    unsettled: true,
+                    ..free
+                }
+            ),
+            Some(ResultCode::Unsettled)
+        );
+        assert_eq!(
+            code(
+                &action(),
+                true,
+                Readiness {
+                    unsettled: true,
+                    ..free
+                }
+            ),
+            Some(ResultCode::Unsettled)
+        );
+        assert_eq!(
+            code(
+                &action(),
+                false,
+                Readiness {
+                    unsettled: true,
+                    ..free
+                }
+            ),
+            None
+        );
+        let busy = Readiness {
+            busy: true,
+            busy_for: Some(9),
+            ..free
+        };
         assert_eq!(in_the_way(&forced, false, &busy, &options), Some((ResultCode::Busy, 9)));
-        let low = Readiness { battery: Some(5), charging: false, ..free };
+        let low = Readiness {
+            battery: Some(5),
+            charging: false,
+            ..free
+        };
         assert_eq!(code(&forced, false, low), Some(ResultCode::LowBattery));
         assert_eq!(code(&forced, false, Readiness { charging: true, ..low }), None);
-        let lower = Action { min_battery: Some(3), ..action() };
+        let lower = Action {
+            min_battery: Some(3),
+            ..action()
+        };
         assert_eq!(code(&lower, false, low), None);
-        let plugged = Action { preconditions: Some(Precondition::CHARGING), ..action() };
-        assert_eq!(code(&plugged, false, Readiness { charging: false, ..free }), Some(ResultCode::LowBattery));
-        let free_network = Action { preconditions: Some(Precondition::UNMETERED), ..action() };
-        assert_eq!(code(&free_network, false, Readiness { unmetered: false, ..free }), Some(ResultCode::Postponed));
+        let plugged = Action {
+            preconditions: Some(Precondition::CHARGING),
+            ..action()
+        };
+        assert_eq!(
+            code(
+                &plugged,
+                false,
+                Readiness {
+                    charging: false,
+                    ..free
+                }
+            ),
+            Some(ResultCode::LowBattery)
+        );
+        let free_network = Action {
+            preconditions: Some(Precondition::UNMETERED),
+            ..action()
+        };
+        assert_eq!(
+            code(
+                &free_network,
+                false,
+                Readiness {
+                    unmetered: false,
+                    ..free
+                }
+            ),
+            Some(ResultCode::Postponed)
+        );
     }
 }

@@ -41,7 +41,12 @@ impl Call<'_> {
     /// A call over TCP that nobody watches.
     #[must_use]
     pub const fn new(trigger: Trigger) -> Self {
-        Self { trigger, profile: LinkProfile::TCP, tpdu: None, progress: None }
+        Self {
+            trigger,
+            profile: LinkProfile::TCP,
+            tpdu: None,
+            progress: None,
+        }
     }
 }
 
@@ -77,7 +82,10 @@ impl Agent {
             warn!(%error, "terminal failed in a call");
             report.end = CallEnd::Failed(error.to_string());
             let clock = self.clock.now();
-            self.notebook.journal.schedule.failed(clock, &self.options, &*self.entropy);
+            self.notebook
+                .journal
+                .schedule
+                .failed(clock, &self.options, &*self.entropy);
             // The memory is what failed, perhaps: then this fails too, and the wait holds while the program runs.
             if let Err(error) = self.notebook.save().await {
                 debug!(%error, "journal cannot be written");
@@ -124,12 +132,25 @@ impl Agent {
         let remembered = self.notebook.journal.server.as_ref().map(|server| server.credential);
         let terminal = self.identity.terminal.0;
         let opening = match &secrets {
-            Secrets::Ticket(id, psk) => Opening::Ticket { id: *id, psk, report: &first },
-            Secrets::MainKey(epoch, psk) => Opening::MainKey { terminal, epoch: *epoch, psk, report: &first },
+            Secrets::Ticket(id, psk) => Opening::Ticket {
+                id: *id,
+                psk,
+                report: &first,
+            },
+            Secrets::MainKey(epoch, psk) => Opening::MainKey {
+                terminal,
+                epoch: *epoch,
+                psk,
+                report: &first,
+            },
             Secrets::Rsa(static_key) => Opening::Rsa { static_key, remembered },
-            Secrets::Both(static_key, epoch, psk) => {
-                Opening::Both { static_key, remembered, terminal, epoch: *epoch, psk }
-            }
+            Secrets::Both(static_key, epoch, psk) => Opening::Both {
+                static_key,
+                remembered,
+                terminal,
+                epoch: *epoch,
+                psk,
+            },
         };
         let mut ephemeral = [0; 32];
         self.entropy.fill(&mut ephemeral);
@@ -141,7 +162,13 @@ impl Agent {
                 return self.ended_badly(Some(choice)).await;
             }
         };
-        let opened = Opened { choice, first, status, profile: call.profile, trigger: call.trigger };
+        let opened = Opened {
+            choice,
+            first,
+            status,
+            profile: call.profile,
+            trigger: call.trigger,
+        };
         let mut conversation = Conversation::new(self, report, opened, call.progress);
         let talked = talk(&mut pump, &mut session, &mut conversation).await;
         let settled = conversation.settle().await;

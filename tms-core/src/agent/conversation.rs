@@ -12,22 +12,14 @@ use crate::transport::LinkProfile;
 use std::collections::BTreeSet;
 use std::io;
 use tms_proto::code::ResultCode;
-use tms_proto::credential::{PROOF_DOMAIN, Remembered};
+use tms_proto::credential::Remembered;
 use tms_proto::machine::Instant;
-use tms_proto::message::{
-    CertificateGrant, CertificateRequest, KeyConfirm, LogPart, Message, NextContact, Plan, PlanAck, Proof, RegisterAnswer,
-    Reject, StatusReport, Trigger, Wanted,
-};
+use tms_proto::message::{KeyConfirm, Message, NextContact, Plan, PlanAck, Reject, StatusReport, Trigger, Wanted};
 use tms_proto::session::{End, Presented, TerminalEvent, TerminalSession};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// The tag of the message that asks for an object, as a reject names it.
 const OBJECT_GET: u8 = 0x64;
-
-/// The most of a log that is sent, in bytes: its end.
-const MAX_LOG: usize = 64 * 1024;
-/// In pieces of so many bytes.
-const LOG_PIECE: usize = 4096;
 
 /// How a call was opened.
 pub(super) struct Opened {
@@ -57,7 +49,7 @@ pub(super) struct Conversation<'a, 'p> {
     inventory_due: bool,
     log_due: bool,
     /// A registration or a certificate request was sent.
-    registered: bool,
+    pub(super) registered: bool,
     /// The plan had a ticket.
     ticket: bool,
     /// Answers that are waited for.
@@ -120,7 +112,11 @@ impl<'a, 'p> Conversation<'a, 'p> {
             }
         }
         match event {
-            TerminalEvent::Server { time, presented, static_key } => {
+            TerminalEvent::Server {
+                time,
+                presented,
+                static_key,
+            } => {
                 return self.server(session, now, time, &presented, static_key).await;
             }
             TerminalEvent::Plan { time, plan } => self.plan(session, now, time, &plan).await?,
@@ -146,7 +142,11 @@ impl<'a, 'p> Conversation<'a, 'p> {
             }
             TerminalEvent::RegisterAnswer(answer) => self.registered(answer).await?,
             TerminalEvent::KeyBlock(block) => {
-                let confirm = KeyConfirm { slot: block.slot, code: ResultCode::NotSupported, check_value: None };
+                let confirm = KeyConfirm {
+                    slot: block.slot,
+                    code: ResultCode::NotSupported,
+                    check_value: None,
+                };
                 self.send(session, now, confirm);
             }
             TerminalEvent::CertificateGrant(grant) => self.granted(&grant).await?,
@@ -176,7 +176,10 @@ impl<'a, 'p> Conversation<'a, 'p> {
         let agent = &mut *self.agent;
         let (known, trust_clock) = (agent.now(), agent.options.trust_clock);
         let journal = &mut agent.notebook.journal;
-        let peer = match agent.identity.verify(journal, presented, static_key, known, trust_clock) {
+        let peer = match agent
+            .identity
+            .verify(journal, presented, static_key, known, trust_clock)
+        {
             Ok(peer) => peer,
             Err(error) => {
                 warn!(%error, "server is not believed");
@@ -253,7 +256,12 @@ impl<'a, 'p> Conversation<'a, 'p> {
                 journal.tickets.retain(|held| held.id == used);
             }
             let expires = time.saturating_add(u64::from(ticket.lifetime));
-            journal.tickets.push(HeldTicket { id: ticket.id, key: ticket.key.clone(), expires, refused: false });
+            journal.tickets.push(HeldTicket {
+                id: ticket.id,
+                key: ticket.key.clone(),
+                expires,
+                refused: false,
+            });
             self.ticket = true;
         }
         self.wanted = plan.wanted.unwrap_or(0);
@@ -265,9 +273,17 @@ impl<'a, 'p> Conversation<'a, 'p> {
         }
         agent.notebook.save().await?;
         self.report.refused.clone_from(&refused);
-        self.sent.extend(self.opened.first.results.iter().map(|result| result.number));
+        self.sent
+            .extend(self.opened.first.results.iter().map(|result| result.number));
         self.report.results.clone_from(&self.opened.first.results);
-        self.acknowledged = self.send(session, now, PlanAck { sequence: plan.sequence, refused });
+        self.acknowledged = self.send(
+            session,
+            now,
+            PlanAck {
+                sequence: plan.sequence,
+                refused,
+            },
+        );
         Ok(())
     }
 
@@ -298,7 +314,9 @@ impl<'a, 'p> Conversation<'a, 'p> {
             journal.told_inventory = Some(opened.status.inventory_digest);
         }
         journal.told_state = Some(opened.status.state_digest);
-        journal.errors.drain(..opened.first.errors.len().min(journal.errors.len()));
+        journal
+            .errors
+            .drain(..opened.first.errors.len().min(journal.errors.len()));
         self.agent.notebook.journal.urgent = self.has_news();
         Ok(self.agent.notebook.save().await?)
     }
@@ -329,7 +347,12 @@ impl<'a, 'p> Conversation<'a, 'p> {
     /// Results, receipts and a registration that were not sent in this call.
     fn send_news(&mut self, session: &mut TerminalSession, now: Instant) {
         let journal = &self.agent.notebook.journal;
-        let results: Vec<_> = journal.results.iter().filter(|result| !self.sent.contains(&result.number)).cloned().collect();
+        let results: Vec<_> = journal
+            .results
+            .iter()
+            .filter(|result| !self.sent.contains(&result.number))
+            .cloned()
+            .collect();
         let receipts: Vec<_> = journal.receipts.iter().skip(self.receipts).cloned().collect();
         let registration = journal.registration.clone().filter(|_| !self.registered);
         for result in results {
@@ -351,98 +374,12 @@ impl<'a, 'p> Conversation<'a, 'p> {
         }
     }
 
-    fn ask_for_certificate(&mut self, session: &mut TerminalSession, now: Instant) {
-        if std::mem::replace(&mut self.registered, true) {
-            return;
-        }
-        let Some(rsa) = &self.agent.identity.rsa else {
-            return;
-        };
-        let key = rsa.signer.public_key().id().0;
-        if self.send(session, now, CertificateRequest { key }) {
-            self.awaited += 1;
-        }
-    }
-
-    pub(super) async fn send_log(&mut self, session: &mut TerminalSession, now: Instant) {
-        let log = match self.agent.device.components.log().await {
-            Ok(log) => log,
-            Err(error) => {
-                warn!(%error, "log cannot be read");
-                return;
-            }
-        };
-        let log = log.slice(log.len().saturating_sub(MAX_LOG)..);
-        let mut offset = 0;
-        let pieces = log.chunks(LOG_PIECE).count().max(1);
-        for number in 1..=pieces {
-            let end = log.len().min(offset + LOG_PIECE);
-            let bytes = log.slice(offset..end);
-            let last = (number == pieces).then_some(true);
-            let part = LogPart { name: "agent".into(), offset: u64::try_from(offset).unwrap_or_default(), bytes, last };
-            self.send(session, now, part);
-            offset = end;
-        }
-    }
-
-    /// A certificate was renewed, or not (§10.6).
-    async fn granted(&mut self, grant: &CertificateGrant) -> Result<(), AgentError> {
-        self.awaited = self.awaited.saturating_sub(1);
-        let agent = &mut *self.agent;
-        let now = agent.now();
-        let journal = &mut agent.notebook.journal;
-        match &grant.certificate {
-            Some(certificate) if grant.code == ResultCode::Success => {
-                match agent.identity.renew(journal, certificate, now.stamp()) {
-                    Ok(()) => {
-                        info!("certificate renewed");
-                        self.report.remarks.push("certificate renewed".into());
-                        // Now the terminal can do what it could not: it calls again at once.
-                        journal.urgent = true;
-                    }
-                    Err(error) => {
-                        warn!(%error, "renewed certificate is not taken");
-                        journal.error(now.stamp(), error.code(), &error.to_string());
-                    }
-                }
-            }
-            _ => self.report.remarks.push(format!("no certificate: {}", grant.code)),
-        }
-        Ok(agent.notebook.save().await?)
-    }
-
-    async fn registered(&mut self, answer: RegisterAnswer) -> Result<(), AgentError> {
-        self.awaited = self.awaited.saturating_sub(1);
-        let journal = &mut self.agent.notebook.journal;
-        journal.registration = None;
-        let words = answer.text.unwrap_or_default();
-        self.report.remarks.push(format!("registration: {} {words}", answer.code).trim_end().to_owned());
-        Ok(self.agent.notebook.save().await?)
-    }
-
-    /// Signs the handshake hash: only an authenticated server can ask for it (§10.7).
-    async fn prove(&mut self, session: &mut TerminalSession, now: Instant, hash: &[u8; 32]) {
-        let Some(rsa) = &self.agent.identity.rsa else {
-            let refused = Reject { code: ResultCode::NotSupported, message: Some(0x76), text: None, retry_after: None };
-            self.send(session, now, refused);
-            return;
-        };
-        match rsa.signer.sign(PROOF_DOMAIN, hash).await {
-            Ok(signature) => {
-                self.send(session, now, Proof { signature: signature.into() });
-            }
-            Err(error) => {
-                warn!(%error, "live proof cannot be given");
-                let refused = Reject { code: ResultCode::HardwareError, message: Some(0x76), text: None, retry_after: None };
-                self.send(session, now, refused);
-            }
-        }
-    }
-
     async fn rejected(&mut self, reject: &Reject) -> Result<(), AgentError> {
         warn!(code = %reject.code, message = ?reject.message, "server refuses");
         let text = reject.text.clone().unwrap_or_default();
-        self.report.remarks.push(format!("{} {text}", reject.code).trim_end().to_owned());
+        self.report
+            .remarks
+            .push(format!("{} {text}", reject.code).trim_end().to_owned());
         if reject.message == Some(OBJECT_GET) && self.fetch.is_some() {
             return self.fetch_failed(reject.code, "the server gave the download up").await;
         }
@@ -466,7 +403,9 @@ impl<'a, 'p> Conversation<'a, 'p> {
             journal.schedule.again(now.clock);
         } else {
             if let Some(seconds) = reject.retry_after {
-                journal.schedule.busy(now.clock, seconds, &agent.options, &*agent.entropy);
+                journal
+                    .schedule
+                    .busy(now.clock, seconds, &agent.options, &*agent.entropy);
             }
             journal.error(now.stamp(), reject.code, &text);
         }
@@ -474,8 +413,9 @@ impl<'a, 'p> Conversation<'a, 'p> {
     }
 
     async fn ended(&mut self, end: &End) -> Result<(), AgentError> {
-        // A goodbye of the server's says that it has recorded all that it was sent.
-        if !self.recorded || !matches!(end, End::Bye(_)) || self.recovery {
+        // This goodbye of the server's, and no other, says that it has recorded all that it was sent.
+        let kept = matches!(end, End::Bye(bye) if bye.code == ResultCode::Success);
+        if !self.recorded || !kept || self.recovery {
             return Ok(());
         }
         let opened = &self.opened;
@@ -512,13 +452,20 @@ impl<'a, 'p> Conversation<'a, 'p> {
     pub(super) fn send(&self, session: &mut TerminalSession, now: Instant, message: impl Into<Message>) -> bool {
         let message = message.into();
         let name = message.name();
-        session.send(now, message).inspect_err(|error| debug!(message = name, %error, "message not sent")).is_ok()
+        session
+            .send(now, message)
+            .inspect_err(|error| debug!(message = name, %error, "message not sent"))
+            .is_ok()
     }
 
     fn tell(&mut self, next: NextContact) {
         let agent = &mut *self.agent;
         let now = agent.now();
-        agent.notebook.journal.schedule.tell(next, now.stamp(), now.clock, &*agent.entropy);
+        agent
+            .notebook
+            .journal
+            .schedule
+            .tell(next, now.stamp(), now.clock, &*agent.entropy);
         self.report.next_contact = Some(next);
     }
 }

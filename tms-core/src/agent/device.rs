@@ -112,8 +112,14 @@ pub struct Readiness {
 
 impl Readiness {
     /// Nothing is in the way.
-    pub const FREE: Self =
-        Self { busy: false, busy_for: None, unsettled: false, battery: None, charging: true, unmetered: true };
+    pub const FREE: Self = Self {
+        busy: false,
+        busy_for: None,
+        unsettled: false,
+        battery: None,
+        charging: true,
+        unmetered: true,
+    };
 }
 
 /// What activating has done.
@@ -174,7 +180,11 @@ impl DeviceError {
     /// An error with this code.
     #[must_use]
     pub fn new(code: ResultCode, text: impl fmt::Display) -> Self {
-        Self { code, vendor_code: None, text: text.to_string() }
+        Self {
+            code,
+            vendor_code: None,
+            text: text.to_string(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Downloading, in a call: what is due, in its order; one object at a time.
 
+use super::AgentError;
 use super::action::{Held, Move, has_package};
 use super::conversation::Conversation;
 use super::device::Trial;
@@ -8,7 +9,6 @@ use super::flash::FlashError;
 use super::package::{Refused, check_space};
 use super::report::{Download, Progress};
 use super::schedule::Wait;
-use super::AgentError;
 use bytes::Bytes;
 use tms_proto::code::{ActionKind, ResultCode, Stage};
 use tms_proto::digest::Digest;
@@ -38,7 +38,12 @@ impl Conversation<'_, '_> {
             let id = held.action.id;
             if held.action.kind == ActionKind::Upload {
                 self.send_log(session, now).await;
-                let result = held.result(Stage::RunningConfirmed, ResultCode::Success, "", self.agent.now().stamp());
+                let result = held.result(
+                    Stage::RunningConfirmed,
+                    ResultCode::Success,
+                    "",
+                    self.agent.now().stamp(),
+                );
                 self.agent.finish(result).await?;
                 continue;
             }
@@ -61,7 +66,8 @@ impl Conversation<'_, '_> {
         let now = self.agent.now();
         let actions = self.agent.notebook.journal.actions.iter();
         let mut due = actions.filter(|held| !self.passed.contains(&held.action.id));
-        due.find(|held| held.next(&self.agent.view(held, now)) == Move::Download).cloned()
+        due.find(|held| held.next(&self.agent.view(held, now)) == Move::Download)
+            .cloned()
     }
 
     /// What an action needs next. What is wrong with it is found out as early as it can be: a manifest that does not verify
@@ -69,7 +75,12 @@ impl Conversation<'_, '_> {
     async fn need(&mut self, held: &Held) -> Result<Need, AgentError> {
         let id = held.action.id;
         let (Some(digest), Some(size)) = (held.action.manifest, held.action.manifest_size) else {
-            self.fail(held, Refused::new(ResultCode::Missing, "no manifest named"), Stage::Accepted).await?;
+            self.fail(
+                held,
+                Refused::new(ResultCode::Missing, "no manifest named"),
+                Stage::Accepted,
+            )
+            .await?;
             return Ok(Need::Pass);
         };
         let Some(bytes) = self.agent.notebook.object(&digest, MAX_SIGNED).await? else {
@@ -92,7 +103,9 @@ impl Conversation<'_, '_> {
             Some(reference) => {
                 let most = usize::try_from(reference.size).unwrap_or(usize::MAX);
                 let Some(bytes) = self.agent.notebook.object(&reference.digest, most).await? else {
-                    return self.fetch(id, Part::Map, reference.digest, u64::from(reference.size), None).await;
+                    return self
+                        .fetch(id, Part::Map, reference.digest, u64::from(reference.size), None)
+                        .await;
                 };
                 match BlockMap::decode(&bytes, reference, package.size) {
                     Ok(map) => Some(map),
@@ -147,9 +160,19 @@ impl Conversation<'_, '_> {
         if running.content != Some(package.digest) || running.trial != Trial::Confirmed || running.pending.is_some() {
             return Ok(false);
         }
-        let result = held.result(Stage::RunningConfirmed, ResultCode::Success, "runs already", self.agent.now().stamp());
+        let result = held.result(
+            Stage::RunningConfirmed,
+            ResultCode::Success,
+            "runs already",
+            self.agent.now().stamp(),
+        );
         self.agent.notebook.journal.keep_installed(verified.installed());
-        self.agent.finish(ActionResult { running: running.content, ..result }).await?;
+        self.agent
+            .finish(ActionResult {
+                running: running.content,
+                ..result
+            })
+            .await?;
         Ok(true)
     }
 
@@ -212,7 +235,8 @@ impl Conversation<'_, '_> {
             Some(code) if code != ResultCode::Success => self.fetch_failed(code, "the server has not got it").await,
             // Endless data: what is larger than its manifest says is not taken at all.
             _ if start.total != fetch.size => {
-                self.fetch_failed(ResultCode::LengthError, "object has another size than it must have").await
+                self.fetch_failed(ResultCode::LengthError, "object has another size than it must have")
+                    .await
             }
             _ => Ok(()),
         }
@@ -252,7 +276,8 @@ impl Conversation<'_, '_> {
             Ok(Taken::Complete) => Ok(()),
             Ok(Taken::Wrong) => {
                 self.fetch = Some(fetch);
-                self.fetch_failed(ResultCode::Changed, "content is not what its name says").await
+                self.fetch_failed(ResultCode::Changed, "content is not what its name says")
+                    .await
             }
             Err(FlashError::Full) => {
                 self.fetch = Some(fetch);
@@ -285,7 +310,11 @@ impl Conversation<'_, '_> {
             return self.put_off(id).await;
         }
         // An object of another size than its manifest says will not shrink.
-        let code = if code == ResultCode::LengthError { ResultCode::InvalidContent } else { code };
+        let code = if code == ResultCode::LengthError {
+            ResultCode::InvalidContent
+        } else {
+            code
+        };
         self.fail(&held, Refused::new(code, text), held.stage).await
     }
 
@@ -302,7 +331,9 @@ impl Conversation<'_, '_> {
     async fn fail(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<(), AgentError> {
         // What was found out of it meanwhile stays.
         let held = self.agent.held(held.action.id).cloned().unwrap_or_else(|| held.clone());
-        self.agent.attempt_failed(&held, refused.code, None, &refused.text, stage).await
+        self.agent
+            .attempt_failed(&held, refused.code, None, &refused.text, stage)
+            .await
     }
 
     /// All of an action's content is here.
@@ -328,7 +359,12 @@ impl Conversation<'_, '_> {
             held.bytes = held.bytes.saturating_add(length);
             if let Some(progress) = &mut self.progress {
                 let component = held.component.as_deref().unwrap_or_default();
-                progress(Progress { action: fetch.action, component, held: fetch.held, size: fetch.size });
+                progress(Progress {
+                    action: fetch.action,
+                    component,
+                    held: fetch.held,
+                    size: fetch.size,
+                });
             }
         }
     }
@@ -355,9 +391,25 @@ impl Conversation<'_, '_> {
     pub(super) fn hold_back(&mut self) {
         let now = self.agent.now();
         let delay = self.agent.options.retry_delay;
-        let due = |held: &&Held| has_package(held.action.kind) && held.next(&self.agent.view(held, now)) == Move::Download;
-        let due: Vec<u64> = self.agent.notebook.journal.actions.iter().filter(due).map(|held| held.action.id).collect();
-        for held in self.agent.notebook.journal.actions.iter_mut().filter(|held| due.contains(&held.action.id)) {
+        let due =
+            |held: &&Held| has_package(held.action.kind) && held.next(&self.agent.view(held, now)) == Move::Download;
+        let due: Vec<u64> = self
+            .agent
+            .notebook
+            .journal
+            .actions
+            .iter()
+            .filter(due)
+            .map(|held| held.action.id)
+            .collect();
+        for held in self
+            .agent
+            .notebook
+            .journal
+            .actions
+            .iter_mut()
+            .filter(|held| due.contains(&held.action.id))
+        {
             held.retry = Some(Wait::new(now.clock, delay));
         }
     }

@@ -43,7 +43,12 @@ enum Check {
     /// As a whole, at its end.
     Whole(Hasher),
     /// Block by block.
-    Blocks { map: BlockMap, block: usize, filled: u64, hasher: Hasher },
+    Blocks {
+        map: BlockMap,
+        block: usize,
+        filled: u64,
+        hasher: Hasher,
+    },
 }
 
 /// What became of some bytes.
@@ -74,7 +79,15 @@ impl Fetch {
             Some(map) => {
                 let sound = sound_blocks(notebook, &name, there, &map).await?;
                 let held = (0..sound).filter_map(|index| map.block_length(index)).sum();
-                (held, Check::Blocks { map, block: sound, filled: 0, hasher: Hasher::new() })
+                (
+                    held,
+                    Check::Blocks {
+                        map,
+                        block: sound,
+                        filled: 0,
+                        hasher: Hasher::new(),
+                    },
+                )
             }
             None => {
                 let mark = notebook.journal.marks.get(&digest).filter(|mark| mark.held <= there);
@@ -91,7 +104,17 @@ impl Fetch {
                 }
             }
         };
-        Ok(Self { action, part, digest, size, held, until: held, name, unsynced: 0, check })
+        Ok(Self {
+            action,
+            part,
+            digest,
+            size,
+            held,
+            until: held,
+            name,
+            unsynced: 0,
+            check,
+        })
     }
 
     /// Whether there is nothing left to ask for.
@@ -118,7 +141,9 @@ impl Fetch {
         while !bytes.is_empty() {
             let room = match &self.check {
                 Check::Whole(_) => self.size - self.held.min(self.size),
-                Check::Blocks { map, block, filled, .. } => map.block_length(*block).unwrap_or(0).saturating_sub(*filled),
+                Check::Blocks { map, block, filled, .. } => {
+                    map.block_length(*block).unwrap_or(0).saturating_sub(*filled)
+                }
             };
             let now = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             if now.is_empty() {
@@ -140,7 +165,11 @@ impl Fetch {
                 self.settle(notebook).await?;
             }
         }
-        if self.is_complete() { self.complete(notebook).await } else { Ok(Taken::More) }
+        if self.is_complete() {
+            self.complete(notebook).await
+        } else {
+            Ok(Taken::More)
+        }
     }
 
     /// Makes durable what is here, before the call ends.
@@ -151,7 +180,10 @@ impl Fetch {
         notebook.flash.sync(&self.name).await?;
         self.unsynced = 0;
         if let Check::Whole(hasher) = &self.check {
-            let mark = Mark { held: self.held, digest: hasher.clone().finish() };
+            let mark = Mark {
+                held: self.held,
+                digest: hasher.clone().finish(),
+            };
             notebook.journal.marks.insert(self.digest, mark);
             notebook.save().await?;
         }
@@ -182,7 +214,12 @@ impl Fetch {
                 hasher.update(bytes);
                 true
             }
-            Check::Blocks { map, block, filled, hasher } => {
+            Check::Blocks {
+                map,
+                block,
+                filled,
+                hasher,
+            } => {
                 hasher.update(bytes);
                 *filled = filled.saturating_add(length);
                 if Some(*filled) != map.block_length(*block) {
@@ -238,4 +275,146 @@ async fn hash(notebook: &Notebook, name: &str, mut offset: u64, length: u64) -> 
         offset = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     }
     Ok(hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flash::{Flash, MemoryFlash};
+    use super::super::journal::Journal;
+    use super::*;
+    use std::sync::Arc;
+    use tms_proto::package::BlockMapBuilder;
+
+    const SIZE: usize = 20_000;
+
+    fn content() -> Vec<u8> {
+        (0..SIZE).map(|index| (index % 249) as u8).collect()
+    }
+
+    fn map(content: &[u8]) -> BlockMap {
+        let mut builder = BlockMapBuilder::new(12);
+        builder.update(content);
+        builder.finish().unwrap()
+    }
+
+    fn notebook() -> (Notebook, MemoryFlash) {
+        let flash = MemoryFlash::new(1 << 20);
+        (
+            Notebook {
+                flash: Arc::new(flash.clone()),
+                journal: Journal::default(),
+            },
+            flash,
+        )
+    }
+
+    async fn resume(notebook: &Notebook, content: &[u8], map: Option<BlockMap>) -> Fetch {
+        let size = content.len() as u64;
+        Fetch::resume(notebook, 7, Part::Content, Digest::of(content), size, map)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn with_a_block_map_whole_blocks_are_believed_and_nothing_else() {
+        let content = content();
+        let (mut notebook, flash) = notebook();
+        let name = object_name(&Digest::of(&content));
+        for (there, sound) in [(0, 0), (4_095, 0), (4_096, 4_096), (10_000, 8_192), (SIZE, SIZE)] {
+            flash.replace(&name, &content[..there]).await.unwrap();
+            let fetch = resume(&notebook, &content, Some(map(&content))).await;
+            assert_eq!(
+                (fetch.held, fetch.durable(), fetch.is_complete()),
+                (sound as u64, sound as u64, sound == SIZE)
+            );
+        }
+        // Garbage behind the second block: it goes when the next bytes come.
+        flash
+            .replace(&name, &[&content[..8_192], &[0xEE; 9_000]].concat())
+            .await
+            .unwrap();
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        assert_eq!(fetch.held, 8_192);
+        let rest = Bytes::copy_from_slice(&content[8_192..]);
+        let mut taken = Taken::More;
+        for piece in rest.chunks(1_000) {
+            taken = fetch
+                .take(&mut notebook, Bytes::copy_from_slice(piece), 4_096)
+                .await
+                .unwrap();
+        }
+        assert_eq!(taken, Taken::Complete);
+        assert_eq!(flash.read(&name, 0, SIZE + 1).await.unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_block_is_found_when_it_ends_and_dropped_alone() {
+        let content = content();
+        let (mut notebook, _) = notebook();
+        let mut wrong = content.clone();
+        wrong[9_000] ^= 1;
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        assert_eq!(
+            fetch
+                .take(&mut notebook, Bytes::copy_from_slice(&wrong[..9_500]), 1)
+                .await
+                .unwrap(),
+            Taken::More
+        );
+        assert_eq!(
+            fetch
+                .take(&mut notebook, Bytes::copy_from_slice(&wrong[9_500..]), 1)
+                .await
+                .unwrap(),
+            Taken::Wrong
+        );
+        assert_eq!(fetch.held, 8_192);
+        let again = resume(&notebook, &content, Some(map(&content))).await;
+        assert_eq!(again.held, 8_192);
+    }
+
+    #[tokio::test]
+    async fn without_a_block_map_what_was_marked_is_believed_if_it_is_still_so() {
+        let content = content();
+        let (mut notebook, flash) = notebook();
+        let name = object_name(&Digest::of(&content));
+        let mut fetch = resume(&notebook, &content, None).await;
+        for piece in content[..7_000].chunks(1_000) {
+            fetch
+                .take(&mut notebook, Bytes::copy_from_slice(piece), 3_000)
+                .await
+                .unwrap();
+        }
+        assert_eq!((fetch.held, fetch.durable()), (7_000, 6_000));
+        let mut fetch = resume(&notebook, &content, None).await;
+        assert_eq!(fetch.held, 6_000);
+        // What came after the mark is overwritten.
+        let taken = fetch
+            .take(&mut notebook, Bytes::copy_from_slice(&content[6_000..]), 3_000)
+            .await
+            .unwrap();
+        assert_eq!(taken, Taken::Complete);
+        assert!(resume(&notebook, &content, None).await.is_complete());
+
+        let mut damaged = content.clone();
+        damaged[5] ^= 1;
+        flash.replace(&name, &damaged).await.unwrap();
+        assert_eq!(resume(&notebook, &content, None).await.held, 0);
+        flash.remove(&name).await.unwrap();
+        assert_eq!(resume(&notebook, &content, None).await.held, 0);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_object_has_is_never_written() {
+        let content = content();
+        let (mut notebook, flash) = notebook();
+        for map in [None, Some(map(&content))] {
+            let mut fetch = resume(&notebook, &content, map).await;
+            let more = Bytes::from([content.as_slice(), &[1; 10]].concat());
+            assert_eq!(fetch.take(&mut notebook, more, 1 << 20).await.unwrap(), Taken::Wrong);
+            let name = object_name(&Digest::of(&content));
+            assert_eq!(flash.size(&name).await.unwrap(), Some(SIZE as u64));
+            fetch.drop_all(&mut notebook).await.unwrap();
+        }
+    }
 }

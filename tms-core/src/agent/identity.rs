@@ -100,7 +100,11 @@ impl Identity {
                 let mut secret = Zeroizing::new([0; 32]);
                 entropy.fill(secret.as_mut());
                 let epoch = journal.channel.as_ref().map_or(0, |old| old.epoch).saturating_add(1);
-                Channel { secret: Secret::new(*secret), epoch, signed: None }
+                Channel {
+                    secret: Secret::new(*secret),
+                    epoch,
+                    signed: None,
+                }
             }
         };
         let key = StaticKey::from_secret(*channel.secret.expose());
@@ -123,7 +127,11 @@ impl Identity {
                 Credentials::decode(credentials)?.verify(&self.anchors, Role::Server, static_key, &checks)?
             }
             Presented::Remembered(id) => {
-                let known = journal.server.clone().filter(|known| known.credential == *id).ok_or(ServerError::Unknown)?;
+                let known = journal
+                    .server
+                    .clone()
+                    .filter(|known| known.credential == *id)
+                    .ok_or(ServerError::Unknown)?;
                 VerifiedPeer::remembered(known, static_key, &checks)?
             }
         };
@@ -149,18 +157,35 @@ impl Identity {
         if let Some(signed) = channel.signed.as_ref().filter(valid) {
             let credentials = Bytes::copy_from_slice(&signed.credentials);
             let id = tms_proto::identity::CredentialId::of(&credentials);
-            return Ok(if signed.known { Presented::Remembered(id) } else { Presented::Full(credentials) });
+            return Ok(if signed.known {
+                Presented::Remembered(id)
+            } else {
+                Presented::Full(credentials)
+            });
         }
-        let epoch = if channel.signed.is_some() { channel.epoch.saturating_add(1) } else { channel.epoch };
+        let epoch = if channel.signed.is_some() {
+            channel.epoch.saturating_add(1)
+        } else {
+            channel.epoch
+        };
         let (not_before, not_after) = (time, time.saturating_add(VALIDITY));
         let public = StaticKey::from_secret(*channel.secret.expose()).public();
         let message = statement(Role::Terminal, epoch, not_before, not_after, public, &certificate);
         let signature = rsa.signer.sign(tms_proto::credential::CHANNEL_DOMAIN, &message).await?;
-        let signed = ChannelCertificate { epoch, not_before, not_after, signature: signature.into() };
+        let signed = ChannelCertificate {
+            epoch,
+            not_before,
+            not_after,
+            signature: signature.into(),
+        };
         let credentials = Credentials::new(certificate, signed).encode().clone();
         channel.epoch = epoch;
-        channel.signed =
-            Some(SignedChannel { credentials: credentials.to_vec(), not_before, not_after, known: false });
+        channel.signed = Some(SignedChannel {
+            credentials: credentials.to_vec(),
+            not_before,
+            not_after,
+            known: false,
+        });
         Ok(Presented::Full(credentials))
     }
 
@@ -168,10 +193,12 @@ impl Identity {
     pub(super) fn certificate(&self, journal: &Journal) -> Option<Certificate> {
         let own = &self.rsa.as_ref()?.certificate;
         let renewed = journal.certificate.as_ref().and_then(|text| hex::decode(text).ok());
-        let renewed = renewed.and_then(|bytes| Certificate::decode(&bytes).ok()).filter(|renewed| {
-            let (old, new) = (own.body(), renewed.body());
-            new.key.id() == old.key.id() && new.subject == old.subject && new.expiry >= old.expiry
-        });
+        let renewed = renewed
+            .and_then(|bytes| Certificate::decode(&bytes).ok())
+            .filter(|renewed| {
+                let (old, new) = (own.body(), renewed.body());
+                new.key.id() == old.key.id() && new.subject == old.subject && new.expiry >= old.expiry
+            });
         Some(renewed.unwrap_or_else(|| own.clone()))
     }
 
@@ -207,6 +234,9 @@ impl RenewalError {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("terminal", &self.terminal).field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("terminal", &self.terminal)
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
     }
 }

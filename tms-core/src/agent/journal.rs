@@ -159,12 +159,19 @@ impl Notebook {
     /// worse than one that has to prove itself again.
     pub(super) async fn open(flash: Arc<dyn Flash>) -> Result<Self, FlashError> {
         let Some(content) = read_all(&*flash, NAME, MAX).await? else {
-            return Ok(Self { flash, journal: Journal::default() });
+            return Ok(Self {
+                flash,
+                journal: Journal::default(),
+            });
         };
         let journal = match serde_json::from_slice(&content) {
             Ok(journal) => journal,
             Err(error) => {
-                warn!(line = error.line(), column = error.column(), "journal cannot be read and is laid aside");
+                warn!(
+                    line = error.line(),
+                    column = error.column(),
+                    "journal cannot be read and is laid aside"
+                );
                 flash.replace(BAD, &content).await?;
                 let mut journal = Journal::default();
                 journal.error(0, ResultCode::HardwareError, "journal could not be read");
@@ -195,7 +202,11 @@ impl Notebook {
     /// A small object, whole and sound; `None` where it is not here.
     pub(super) async fn object(&self, digest: &Digest, max: usize) -> Result<Option<Bytes>, FlashError> {
         let name = object_name(digest);
-        let size = self.flash.size(&name).await?.and_then(|size| usize::try_from(size).ok());
+        let size = self
+            .flash
+            .size(&name)
+            .await?
+            .and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size <= max) else {
             return Ok(None);
         };
@@ -221,13 +232,20 @@ impl Journal {
             let overtaken = |index: usize, old: &ActionResult| {
                 !old.stage.is_final() && self.results.iter().skip(index + 1).any(|new| new.action == old.action)
             };
-            let first = self.results.iter().enumerate().find(|(index, old)| overtaken(*index, old));
+            let first = self
+                .results
+                .iter()
+                .enumerate()
+                .find(|(index, old)| overtaken(*index, old));
             let first = first.map_or(0, |(index, _)| index);
             self.results.remove(first);
         }
         // That an action waits is worth a word with the next call, not a call.
         self.urgent |= result.stage != Stage::Waiting;
-        self.results.push(ActionResult { number: self.last_result, ..result });
+        self.results.push(ActionResult {
+            number: self.last_result,
+            ..result
+        });
     }
 
     /// The server has recorded these results.
@@ -254,8 +272,14 @@ impl Journal {
         self.report(result);
         if failed && held.action.on_error == Some(ErrorAction::Stop) {
             let text = format!("sequence stopped by action {}", held.action.id);
-            let later = self.actions.iter().skip(place).filter(|held| held.stage != Stage::Activated);
-            let later: Vec<_> = later.map(|held| held.result(Stage::Rejected, ResultCode::Missing, &text, time)).collect();
+            let later = self
+                .actions
+                .iter()
+                .skip(place)
+                .filter(|held| held.stage != Stage::Activated);
+            let later: Vec<_> = later
+                .map(|held| held.result(Stage::Rejected, ResultCode::Missing, &text, time))
+                .collect();
             for result in later {
                 self.actions.retain(|held| held.action.id != result.action);
                 self.remember(result.clone());
@@ -280,7 +304,11 @@ impl Journal {
                 _ => return Dependencies::Failed(*id),
             }
         }
-        if pending { Dependencies::Pending } else { Dependencies::Met }
+        if pending {
+            Dependencies::Pending
+        } else {
+            Dependencies::Met
+        }
     }
 
     /// Takes down what is installed now.
@@ -291,7 +319,12 @@ impl Journal {
 
     /// Adds a line to the error log.
     pub(super) fn error(&mut self, time: u64, code: ResultCode, text: &str) {
-        self.errors.push(ErrorEntry { time, code, vendor_code: None, text: Some(clip(text)) });
+        self.errors.push(ErrorEntry {
+            time,
+            code,
+            vendor_code: None,
+            text: Some(clip(text)),
+        });
         keep_last(&mut self.errors, MAX_LINES);
     }
 
@@ -331,4 +364,173 @@ pub(super) fn clip(text: &str) -> String {
 fn keep_last<T>(list: &mut Vec<T>, most: usize) {
     let excess = list.len().saturating_sub(most);
     list.drain(..excess);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flash::MemoryFlash;
+    use super::super::plan::blank;
+    use super::*;
+    use crate::entropy::OsEntropy;
+    use tms_proto::message::Action;
+
+    fn journal(ids: &[u64]) -> Journal {
+        let mut journal = Journal::default();
+        journal
+            .actions
+            .extend(ids.iter().map(|id| Held::new(blank(*id), &OsEntropy)));
+        journal
+    }
+
+    fn result(action: u64, stage: Stage, code: ResultCode) -> ActionResult {
+        let held = Held::new(blank(action), &OsEntropy);
+        held.result(stage, code, "", 5)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_again() {
+        let flash = Arc::new(MemoryFlash::new(1 << 20));
+        let mut notebook = Notebook::open(flash.clone()).await.unwrap();
+        let journal = &mut notebook.journal;
+        *journal = self::journal(&[7]);
+        journal.tickets.push(HeldTicket {
+            id: [1; 16],
+            key: Secret::new([2; 32]),
+            expires: 9,
+            refused: true,
+        });
+        let signed = SignedChannel {
+            credentials: vec![4],
+            not_before: 1,
+            not_after: 2,
+            known: true,
+        };
+        journal.channel = Some(Channel {
+            secret: Secret::new([3; 32]),
+            epoch: 8,
+            signed: Some(signed),
+        });
+        journal.text(Text {
+            id: 1,
+            title: "a".into(),
+            body: "b".into(),
+            print: None,
+            until: None,
+            confirm: None,
+        });
+        journal.error(3, ResultCode::Busy, "words");
+        journal.report(result(7, Stage::Downloading, ResultCode::Success));
+        journal.marks.insert(
+            Digest([1; 32]),
+            Mark {
+                held: 4,
+                digest: Digest([2; 32]),
+            },
+        );
+        journal.installed.push(Installed {
+            component: "bank".into(),
+            order: 1,
+            counter: 2,
+            signers: Vec::new(),
+        });
+        notebook.save().await.unwrap();
+        let again = Notebook::open(flash).await.unwrap();
+        let text = |journal: &Journal| serde_json::to_string(journal).unwrap();
+        assert_eq!(text(&again.journal), text(&notebook.journal));
+        assert_eq!(again.journal.actions, notebook.journal.actions);
+        assert_eq!(again.journal.channel.unwrap().secret, Secret::new([3; 32]));
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_cannot_be_read_is_laid_aside() {
+        let flash = Arc::new(MemoryFlash::new(1 << 20));
+        flash.replace(NAME, b"{\"contact\": \"seventeen\"").await.unwrap();
+        let notebook = Notebook::open(flash.clone()).await.unwrap();
+        assert_eq!((notebook.journal.contact, notebook.journal.errors.len()), (0, 1));
+        assert!(flash.size(BAD).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn objects_that_nobody_needs_are_swept_away() {
+        let flash = Arc::new(MemoryFlash::new(1 << 20));
+        let (needed, other) = (Digest::of(b"needed"), Digest::of(b"other"));
+        flash.replace(&object_name(&needed), b"needed").await.unwrap();
+        flash.replace(&object_name(&other), b"other").await.unwrap();
+        flash.replace("object.of-another-kind", b"").await.unwrap();
+        let mut notebook = Notebook::open(flash.clone()).await.unwrap();
+        let action = Action {
+            manifest: Some(needed),
+            ..blank(7)
+        };
+        notebook.journal.actions.push(Held::new(action, &OsEntropy));
+        notebook.sweep().await.unwrap();
+        let mut names = flash.names().await.unwrap();
+        names.sort();
+        assert_eq!(names, [object_name(&needed), "object.of-another-kind".into()]);
+        assert_eq!(notebook.object(&needed, 6).await.unwrap().unwrap(), "needed");
+        // Too large, or damaged: it is as good as not there.
+        assert_eq!(notebook.object(&needed, 5).await.unwrap(), None);
+        flash.replace(&object_name(&needed), b"damage").await.unwrap();
+        assert_eq!(notebook.object(&needed, 6).await.unwrap(), None);
+    }
+
+    #[test]
+    fn the_queue_of_results_is_bounded_and_keeps_what_counts() {
+        let mut journal = journal(&[1]);
+        journal.report(result(2, Stage::Rejected, ResultCode::Expired));
+        for _ in 0..200 {
+            journal.report(result(1, Stage::Waiting, ResultCode::Busy));
+        }
+        journal.report(result(1, Stage::RunningConfirmed, ResultCode::Success));
+        assert_eq!(journal.results.len(), MAX_RESULTS);
+        assert_eq!(journal.results[0].stage, Stage::Rejected);
+        assert!(journal.results.windows(2).all(|pair| pair[0].number < pair[1].number));
+        assert_eq!(journal.results.last().unwrap().stage, Stage::RunningConfirmed);
+        let numbers: Vec<u32> = journal.results.iter().map(|result| result.number).collect();
+        journal.acknowledged(&numbers);
+        assert!(journal.results.is_empty());
+    }
+
+    #[test]
+    fn waiting_is_no_reason_to_call() {
+        let mut journal = journal(&[1]);
+        journal.report(result(1, Stage::Waiting, ResultCode::Busy));
+        assert!(!journal.urgent);
+        journal.report(result(1, Stage::Verified, ResultCode::Success));
+        assert!(journal.urgent);
+    }
+
+    #[test]
+    fn a_failure_that_stops_the_sequence_ends_what_comes_after_but_not_what_runs() {
+        let mut journal = journal(&[1, 2, 3, 4]);
+        journal.actions[1].action.on_error = Some(ErrorAction::Stop);
+        journal.actions[3].stage = Stage::Activated;
+        journal.finish(result(2, Stage::Rejected, ResultCode::SignatureError));
+        let open: Vec<u64> = journal.actions.iter().map(|held| held.action.id).collect();
+        assert_eq!(open, [1, 4]);
+        let over: Vec<_> = journal
+            .results
+            .iter()
+            .map(|result| (result.action, result.code))
+            .collect();
+        assert_eq!(over, [(2, ResultCode::SignatureError), (3, ResultCode::Missing)]);
+    }
+
+    #[test]
+    fn dependencies_are_met_pending_or_failed() {
+        let mut journal = journal(&[1, 2, 3]);
+        journal.finish(result(1, Stage::RunningConfirmed, ResultCode::Success));
+        journal.finish(result(2, Stage::RolledBack, ResultCode::RolledBack));
+        assert_eq!(journal.dependencies(&[]), Dependencies::Met);
+        assert_eq!(journal.dependencies(&[1]), Dependencies::Met);
+        assert_eq!(journal.dependencies(&[1, 3]), Dependencies::Pending);
+        assert_eq!(journal.dependencies(&[3, 2]), Dependencies::Failed(2));
+        assert_eq!(journal.dependencies(&[9]), Dependencies::Failed(9));
+    }
+
+    #[test]
+    fn texts_are_words_of_one_line() {
+        assert_eq!(clip("a\nb\u{7}c"), "abc");
+        assert_eq!(clip(&"ä".repeat(100)).chars().count(), 70);
+    }
 }

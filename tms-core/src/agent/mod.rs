@@ -45,6 +45,7 @@
 //! 6. **A download goes on at the byte where it stopped**, and what is not verified is not trusted.
 
 mod action;
+mod answer;
 mod call;
 mod conversation;
 mod device;
@@ -59,6 +60,7 @@ mod package;
 mod plan;
 mod report;
 mod schedule;
+mod standing;
 mod status;
 mod timeline;
 mod work;
@@ -161,7 +163,15 @@ impl Agent {
     /// # Errors
     /// Where the memory fails.
     pub async fn open(flash: Arc<dyn Flash>, setup: Setup) -> Result<Self, AgentError> {
-        let Setup { identity, mut trust, installed, device, clock, entropy, options } = setup;
+        let Setup {
+            identity,
+            mut trust,
+            installed,
+            device,
+            clock,
+            entropy,
+            options,
+        } = setup;
         if let Some(stored) = read_all(&*flash, TRUST, MAX_SIGNED).await? {
             let stored = TrustStore::decode(&stored).map_err(AgentError::Trust)?;
             if stored.version > trust.version {
@@ -170,13 +180,26 @@ impl Agent {
         }
         let mut notebook = Notebook::open(flash).await?;
         for came_with in installed {
-            let known = notebook.journal.installed.iter().any(|known| known.component == came_with.component);
+            let known = notebook
+                .journal
+                .installed
+                .iter()
+                .any(|known| known.component == came_with.component);
             if !known {
                 notebook.journal.installed.push(came_with);
             }
         }
         notebook.sweep().await?;
-        Ok(Self { notebook, identity, trust, device, clock, entropy, options, before_restart: Vec::new() })
+        Ok(Self {
+            notebook,
+            identity,
+            trust,
+            device,
+            clock,
+            entropy,
+            options,
+            before_restart: Vec::new(),
+        })
     }
 
     /// When to call next, and why.
@@ -184,8 +207,13 @@ impl Agent {
     pub fn next_contact(&self) -> Contact {
         let now = self.now();
         let journal = &self.notebook.journal;
-        let wishes = journal.actions.iter().filter_map(|held| held.download_in(&self.view(held, now)));
-        journal.schedule.next(now.clock, journal.urgent, wishes.min(), &self.options)
+        let wishes = journal
+            .actions
+            .iter()
+            .filter_map(|held| held.download_in(&self.view(held, now)));
+        journal
+            .schedule
+            .next(now.clock, journal.urgent, wishes.min(), &self.options)
     }
 
     /// The server was not reached: there was no line to call over.
@@ -244,7 +272,10 @@ impl Agent {
     /// The time, as well as the terminal knows it.
     #[must_use]
     pub fn now(&self) -> Now {
-        self.notebook.journal.timeline.now(self.clock.now(), self.options.trust_clock)
+        self.notebook
+            .journal
+            .timeline
+            .now(self.clock.now(), self.options.trust_clock)
     }
 
     fn held(&self, id: u64) -> Option<&Held> {
@@ -253,6 +284,10 @@ impl Agent {
 
     fn view(&self, held: &Held, now: Now) -> View {
         let journal = &self.notebook.journal;
-        View { now, not_after: journal.not_after, dependencies: journal.dependencies(&held.action.depends_on) }
+        View {
+            now,
+            not_after: journal.not_after,
+            dependencies: journal.dependencies(&held.action.depends_on),
+        }
     }
 }

@@ -22,14 +22,24 @@ impl Journal {
         self.tickets.retain(|ticket| !now.is_past(ticket.expires));
         let full = |journal: &Self| {
             let modes = full_modes(identity, options).into_iter();
-            modes.into_iter().find(|mode| !journal.refused_modes.contains(&mode.code())).map(Choice::Full)
+            modes
+                .into_iter()
+                .find(|mode| !journal.refused_modes.contains(&mode.code()))
+                .map(Choice::Full)
         };
-        let ticket = self.tickets.iter().find(|ticket| !ticket.refused).map(|ticket| Choice::Ticket(ticket.id));
+        let ticket = self
+            .tickets
+            .iter()
+            .find(|ticket| !ticket.refused)
+            .map(|ticket| Choice::Ticket(ticket.id));
         if let Some(choice) = ticket.or_else(|| full(self)) {
             return Some(choice);
         }
         self.forgive();
-        self.tickets.first().map(|ticket| Choice::Ticket(ticket.id)).or_else(|| full(self))
+        self.tickets
+            .first()
+            .map(|ticket| Choice::Ticket(ticket.id))
+            .or_else(|| full(self))
     }
 
     /// Notes that credentials were refused. Says whether there are others to try.
@@ -43,7 +53,9 @@ impl Journal {
             Choice::Full(mode) => self.refused_modes.push(mode.code()),
         }
         let ticket = self.tickets.iter().any(|ticket| !ticket.refused);
-        let mode = full_modes(identity, options).into_iter().any(|mode| !self.refused_modes.contains(&mode.code()));
+        let mode = full_modes(identity, options)
+            .into_iter()
+            .any(|mode| !self.refused_modes.contains(&mode.code()));
         if !ticket && !mode {
             self.forgive();
         }
@@ -69,7 +81,11 @@ impl Journal {
     /// told to speak.
     pub(super) fn change_suite(&mut self, spoken: &[u8], options: &Options) -> bool {
         let used = self.suites(options).first().map(|suite| suite.code());
-        let common = options.suites.iter().map(|suite| suite.code()).find(|code| spoken.contains(code));
+        let common = options
+            .suites
+            .iter()
+            .map(|suite| suite.code())
+            .find(|code| spoken.contains(code));
         let changes = common.is_some() && common != used;
         // At once the first time; whoever makes it change again and again has to wait for it.
         let at_once = changes && self.suite.is_none();
@@ -85,5 +101,116 @@ fn full_modes(identity: &Identity, options: &Options) -> Vec<Mode> {
     if options.both {
         return if rsa && main_key { vec![Mode::Both] } else { Vec::new() };
     }
-    [(main_key, Mode::MainKey), (rsa, Mode::Rsa)].into_iter().filter_map(|(has, mode)| has.then_some(mode)).collect()
+    [(main_key, Mode::MainKey), (rsa, Mode::Rsa)]
+        .into_iter()
+        .filter_map(|(has, mode)| has.then_some(mode))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::HeldTicket;
+    use super::super::{Identity, MainKeyIdentity};
+    use super::*;
+    use crate::custody::MemoryKeys;
+    use crate::store::{Holder, TerminalId};
+    use std::sync::Arc;
+    use tms_proto::certificate::Anchors;
+    use tms_proto::secret::Secret;
+
+    const NOW: Now = Now {
+        clock: 50,
+        floor: 50,
+        time: Some(50),
+    };
+
+    fn identity() -> Identity {
+        Identity {
+            terminal: TerminalId(1),
+            holder: Holder {
+                vendor: "v".into(),
+                model: "m".into(),
+                serial: "s".into(),
+            },
+            anchors: Anchors::default(),
+            rsa: None,
+            main_key: Some(MainKeyIdentity {
+                keys: Arc::new(MemoryKeys::new()),
+                epoch: 1,
+            }),
+        }
+    }
+
+    fn ticket(id: u8, expires: u64) -> HeldTicket {
+        HeldTicket {
+            id: [id; 16],
+            key: Secret::new([id; 32]),
+            expires,
+            refused: false,
+        }
+    }
+
+    #[test]
+    fn the_oldest_ticket_goes_first_and_refused_credentials_last() {
+        let (identity, options) = (identity(), Options::default());
+        let mut journal = Journal {
+            tickets: vec![ticket(1, 99), ticket(2, 99), ticket(3, 50)],
+            ..Journal::default()
+        };
+        for round in 0..2 {
+            let mut choices = Vec::new();
+            loop {
+                let choice = journal.choose(&identity, &options, NOW).unwrap();
+                choices.push(choice);
+                if !journal.refused(choice, &identity, &options) {
+                    break;
+                }
+            }
+            let expected = [
+                Choice::Ticket([1; 16]),
+                Choice::Ticket([2; 16]),
+                Choice::Full(Mode::MainKey),
+            ];
+            assert_eq!(choices, expected, "round {round}");
+        }
+        assert_eq!(
+            journal.tickets.len(),
+            2,
+            "an expired ticket is gone, a refused one is not"
+        );
+    }
+
+    #[test]
+    fn mode_4_takes_both_keys_or_none() {
+        let mut journal = Journal::default();
+        let options = Options {
+            both: true,
+            ..Options::default()
+        };
+        assert_eq!(journal.choose(&identity(), &options, NOW), None);
+        let nothing = Identity {
+            main_key: None,
+            ..identity()
+        };
+        assert_eq!(journal.choose(&nothing, &Options::default(), NOW), None);
+    }
+
+    #[test]
+    fn a_suite_changes_within_the_list_and_at_once_only_the_first_time() {
+        let one = Options {
+            suites: vec![Suite::ChaChaPoly],
+            ..Options::default()
+        };
+        let mut journal = Journal::default();
+        assert!(!journal.change_suite(&[Suite::AesGcm.code()], &one));
+        assert_eq!(journal.suites(&one), [Suite::ChaChaPoly]);
+        let two = Options {
+            suites: vec![Suite::ChaChaPoly, Suite::AesGcm],
+            ..Options::default()
+        };
+        assert!(journal.change_suite(&[Suite::AesGcm.code()], &two));
+        assert_eq!(journal.suites(&two), [Suite::AesGcm, Suite::ChaChaPoly]);
+        assert!(!journal.change_suite(&[Suite::ChaChaPoly.code()], &two));
+        assert_eq!(journal.suites(&two), [Suite::ChaChaPoly, Suite::AesGcm]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::action::Held;
-use super::device::{DeviceError, Device};
+use super::device::{Device, DeviceError};
 use super::journal::{Notebook, object_name};
 use super::timeline::Now;
 use bytes::Bytes;
@@ -27,8 +27,12 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(code: ResultCode, text: impl ToString) -> Self {
-        Self { code, text: text.to_string(), later: false }
+    pub(super) fn new(code: ResultCode, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+            later: false,
+        }
     }
 }
 
@@ -39,7 +43,11 @@ impl From<PackageError> for Refused {
             PackageError::NotYetValid => ResultCode::WindowClosed,
             other => other.code(),
         };
-        Self { code, text: error.to_string(), later }
+        Self {
+            code,
+            text: error.to_string(),
+            later,
+        }
     }
 }
 
@@ -83,7 +91,10 @@ impl Gate<'_> {
         }
         if action.object.is_some_and(|object| object != manifest.digest)
             || action.size.is_some_and(|size| size != manifest.size)
-            || action.component.as_ref().is_some_and(|component| *component != manifest.component)
+            || action
+                .component
+                .as_ref()
+                .is_some_and(|component| *component != manifest.component)
         {
             return Err(Refused::new(ResultCode::InvalidContent, "plan and manifest differ"));
         }
@@ -91,44 +102,68 @@ impl Gate<'_> {
             return Err(Refused::new(ResultCode::NoSpace, "content is larger than allowed"));
         }
         if manifest.size > BlockMap::NOT_BELOW && manifest.block_map.is_none() {
-            return Err(Refused::new(ResultCode::InvalidContent, "content of this size needs a block map"));
+            return Err(Refused::new(
+                ResultCode::InvalidContent,
+                "content of this size needs a block map",
+            ));
         }
         // A version that came with the terminal was never installed by the agent: its counter stands in the inventory.
-        let known = self.installed.iter().any(|installed| installed.component == manifest.component);
-        let factory = self.inventory.components.iter().find(|component| component.id == manifest.component);
+        let known = self
+            .installed
+            .iter()
+            .any(|installed| installed.component == manifest.component);
+        let factory = self
+            .inventory
+            .components
+            .iter()
+            .find(|component| component.id == manifest.component);
         let factory = factory.and_then(|factory| factory.counter).filter(|_| !known);
         if let Some(installed) = factory.filter(|installed| manifest.counter < *installed) {
-            self.granted(&verified, action, PackageError::Counter { offered: manifest.counter, installed })?;
+            self.granted(
+                &verified,
+                action,
+                PackageError::Counter {
+                    offered: manifest.counter,
+                    installed,
+                },
+            )?;
         }
         match verified.check(self.trust, &self.target(), None) {
-            Err(back @ (PackageError::Counter { .. } | PackageError::Version)) => self.granted(&verified, action, back)?,
+            Err(back @ (PackageError::Counter { .. } | PackageError::Version)) => {
+                self.granted(&verified, action, back)?
+            }
             other => other?,
         }
         Ok(verified)
     }
 
     fn target(&self) -> Target<'_> {
-        Target { holder: self.holder, hardware: self.inventory.hardware.as_deref(), installed: self.installed }
+        Target {
+            holder: self.holder,
+            hardware: self.inventory.hardware.as_deref(),
+            installed: self.installed,
+        }
     }
 
     /// Checks the grant by which a version may go back (§11.5): signed, for this terminal alone, and only by a clock.
-    fn granted(
-        &self,
-        verified: &VerifiedManifest,
-        action: &Action,
-        back: PackageError,
-    ) -> Result<(), Refused> {
+    fn granted(&self, verified: &VerifiedManifest, action: &Action, back: PackageError) -> Result<(), Refused> {
         let Some((grant, time)) = action.grant.as_ref().zip(self.now.time) else {
             return Err(back.into());
         };
-        let grant = SignedGrant::decode(grant).map_err(PackageError::from)?.verify(self.trust, time)?;
+        let grant = SignedGrant::decode(grant)
+            .map_err(PackageError::from)?
+            .verify(self.trust, time)?;
         verified.check(self.trust, &self.target(), Some(&grant))?;
         // What `check` does not see, because it compares only what the agent installed.
         let given = grant.grant();
         let covered = given.holder == *self.holder
             && given.component == verified.manifest().component
             && verified.manifest().counter >= given.min_counter;
-        if covered { Ok(()) } else { Err(PackageError::Grant.into()) }
+        if covered {
+            Ok(())
+        } else {
+            Err(PackageError::Grant.into())
+        }
     }
 }
 
@@ -142,7 +177,10 @@ pub(super) async fn manifest(notebook: &Notebook, held: &Held) -> Result<Option<
 
 /// Reads a content back from the memory, and compares size and digest with its manifest: what was downloaded is not yet
 /// what is there.
-pub(super) async fn check_content(notebook: &Notebook, manifest: &tms_proto::package::Manifest) -> Result<bool, DeviceError> {
+pub(super) async fn check_content(
+    notebook: &Notebook,
+    manifest: &tms_proto::package::Manifest,
+) -> Result<bool, DeviceError> {
     let name = object_name(&manifest.digest);
     if notebook.flash.size(&name).await? != Some(manifest.size) {
         return Ok(false);
@@ -175,7 +213,10 @@ pub(super) async fn check_space(
     let needed = to_come.saturating_add(install).saturating_add(options.reserve);
     let free = notebook.flash.free().await?;
     if needed > free {
-        return Err(DeviceError::new(ResultCode::NoSpace, format_args!("{needed} bytes needed, {free} free")));
+        return Err(DeviceError::new(
+            ResultCode::NoSpace,
+            format_args!("{needed} bytes needed, {free} free"),
+        ));
     }
     Ok(())
 }

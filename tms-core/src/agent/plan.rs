@@ -53,7 +53,11 @@ impl Journal {
                 }
                 let done = done.clone();
                 // It may still be waiting to be acknowledged: then it is told anyway.
-                if !self.results.iter().any(|result| result.action == done.action && result.stage == done.stage) {
+                if !self
+                    .results
+                    .iter()
+                    .any(|result| result.action == done.action && result.stage == done.stage)
+                {
                     self.report(done);
                 }
                 continue;
@@ -62,7 +66,10 @@ impl Journal {
                 if held.action.manifest == action.manifest && held.action.kind == action.kind {
                     held.action = action.clone();
                 } else {
-                    refused.push(Refusal { action: action.id, code: ResultCode::InvalidContent });
+                    refused.push(Refusal {
+                        action: action.id,
+                        code: ResultCode::InvalidContent,
+                    });
                 }
                 continue;
             }
@@ -74,7 +81,10 @@ impl Journal {
                 unfit(action)
             };
             match code {
-                Some(code) => refused.push(Refusal { action: action.id, code }),
+                Some(code) => refused.push(Refusal {
+                    action: action.id,
+                    code,
+                }),
                 None => self.actions.push(Held::new(action.clone(), entropy)),
             }
         }
@@ -88,11 +98,21 @@ impl Journal {
     /// Ends what the new plan does not name.
     fn withdraw(&mut self, plan: &Plan, time: u64) {
         let named = |held: &&Held| plan.actions.iter().any(|action| action.id == held.action.id);
-        let components: Vec<&String> = plan.actions.iter().filter_map(|action| action.component.as_ref()).collect();
-        let gone = self.actions.iter().filter(|held| !named(held) && held.stage != Stage::Activated);
+        let components: Vec<&String> = plan
+            .actions
+            .iter()
+            .filter_map(|action| action.component.as_ref())
+            .collect();
+        let gone = self
+            .actions
+            .iter()
+            .filter(|held| !named(held) && held.stage != Stage::Activated);
         let gone: Vec<_> = gone
             .map(|held| {
-                let newer = held.component.as_ref().is_some_and(|component| components.contains(&component));
+                let newer = held
+                    .component
+                    .as_ref()
+                    .is_some_and(|component| components.contains(&component));
                 let stage = if newer { Stage::Superseded } else { Stage::Cancelled };
                 held.result(stage, ResultCode::Success, "not in the plan any more", time)
             })
@@ -104,7 +124,10 @@ impl Journal {
 
     /// Carries out the actions that withdraw others. What is activated cannot be withdrawn, and what is over is over.
     fn cancel(&mut self, time: u64) {
-        let cancels = self.actions.iter().filter(|held| held.action.kind == ActionKind::Cancel);
+        let cancels = self
+            .actions
+            .iter()
+            .filter(|held| held.action.kind == ActionKind::Cancel);
         let cancels: Vec<Held> = cancels.cloned().collect();
         for cancel in cancels {
             let target = cancel.action.target.unwrap_or(0);
@@ -177,5 +200,211 @@ pub(super) const fn blank(id: u64) -> Action {
         grant: None,
         component: None,
         target: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::OsEntropy;
+    use tms_proto::digest::Digest;
+    use tms_proto::message::NextContact;
+
+    const NOW: Now = Now {
+        clock: 5,
+        floor: 5,
+        time: Some(5),
+    };
+
+    fn package(id: u64) -> Action {
+        Action {
+            manifest: Some(Digest([id as u8; 32])),
+            manifest_size: Some(900),
+            ..blank(id)
+        }
+    }
+
+    fn plan(sequence: u64, actions: Vec<Action>) -> Plan {
+        let next_contact = NextContact {
+            from: 0,
+            window: 0,
+            jitter: None,
+            redial_delay: None,
+            redial_max: None,
+        };
+        Plan {
+            sequence,
+            unchanged: None,
+            actions,
+            texts: Vec::new(),
+            wanted: None,
+            next_contact,
+            ticket: None,
+            not_after: None,
+        }
+    }
+
+    fn take(journal: &mut Journal, plan: &Plan) -> Taken {
+        journal.take(plan, NOW, &Options::default(), &OsEntropy)
+    }
+
+    fn open(journal: &Journal) -> Vec<u64> {
+        journal.actions.iter().map(|held| held.action.id).collect()
+    }
+
+    #[test]
+    fn actions_are_begun_by_priority_and_then_in_their_order() {
+        let mut journal = Journal::default();
+        let urgent = Action {
+            priority: Some(9),
+            ..package(3)
+        };
+        assert_eq!(
+            take(&mut journal, &plan(1, vec![package(1), package(2), urgent])),
+            Taken::New(Vec::new())
+        );
+        assert_eq!(open(&journal), [3, 1, 2]);
+    }
+
+    #[test]
+    fn a_lower_sequence_is_stale_and_the_same_is_not() {
+        let mut journal = Journal::default();
+        take(&mut journal, &plan(5, vec![package(1)]));
+        assert_eq!(take(&mut journal, &plan(4, Vec::new())), Taken::Stale);
+        assert_eq!(open(&journal), [1]);
+        assert_eq!(
+            take(
+                &mut journal,
+                &Plan {
+                    unchanged: Some(true),
+                    ..plan(5, Vec::new())
+                }
+            ),
+            Taken::Unchanged
+        );
+        assert_eq!(open(&journal), [1]);
+        assert_eq!(take(&mut journal, &plan(5, Vec::new())), Taken::New(Vec::new()));
+        assert!(open(&journal).is_empty());
+    }
+
+    #[test]
+    fn what_is_on_its_way_goes_on_under_the_new_conditions() {
+        let mut journal = Journal::default();
+        take(&mut journal, &plan(1, vec![package(1)]));
+        journal.actions[0].stage = Stage::Downloaded;
+        take(
+            &mut journal,
+            &plan(
+                2,
+                vec![Action {
+                    forced: Some(true),
+                    ..package(1)
+                }],
+            ),
+        );
+        assert_eq!(
+            (journal.actions[0].stage, journal.actions[0].action.forced),
+            (Stage::Downloaded, Some(true))
+        );
+        // One id is one action: it cannot become another.
+        let other = Action {
+            manifest: Some(Digest([9; 32])),
+            ..package(1)
+        };
+        let refused = vec![Refusal {
+            action: 1,
+            code: ResultCode::InvalidContent,
+        }];
+        assert_eq!(take(&mut journal, &plan(3, vec![other])), Taken::New(refused));
+        assert_eq!(journal.actions[0].action.manifest, package(1).manifest);
+    }
+
+    #[test]
+    fn what_is_withdrawn_ends_unless_it_is_activated() {
+        let mut journal = Journal::default();
+        take(&mut journal, &plan(1, vec![package(1), package(2), package(3)]));
+        journal.actions[1].stage = Stage::Activated;
+        journal.actions[2].component = Some("bank".into());
+        let newer = Action {
+            component: Some("bank".into()),
+            ..package(4)
+        };
+        take(&mut journal, &plan(2, vec![newer]));
+        assert_eq!(open(&journal), [2, 4]);
+        let ends: Vec<_> = journal
+            .results
+            .iter()
+            .map(|result| (result.action, result.stage))
+            .collect();
+        assert_eq!(ends, [(1, Stage::Cancelled), (3, Stage::Superseded)]);
+    }
+
+    #[test]
+    fn there_are_only_so_many_actions() {
+        let mut journal = Journal::default();
+        let most = u64::try_from(Options::default().max_actions).unwrap();
+        let refused = vec![Refusal {
+            action: most + 1,
+            code: ResultCode::MemoryOverflow,
+        }];
+        assert_eq!(
+            take(&mut journal, &plan(1, (1..=most + 1).map(package).collect())),
+            Taken::New(refused)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let code = |action: Action| unfit(&action);
+        assert_eq!(code(package(1)), None);
+        assert_eq!(
+            code(Action {
+                manifest: None,
+                ..package(1)
+            }),
+            Some(ResultCode::Missing)
+        );
+        assert_eq!(
+            code(Action {
+                manifest_size: Some(0),
+                ..package(1)
+            }),
+            Some(ResultCode::InvalidContent)
+        );
+        assert_eq!(
+            code(Action {
+                manifest_size: Some(u32::MAX),
+                ..package(1)
+            }),
+            Some(ResultCode::InvalidContent)
+        );
+        assert_eq!(
+            code(Action {
+                base: Some(Digest([1; 32])),
+                ..package(1)
+            }),
+            Some(ResultCode::NotSupported)
+        );
+        assert_eq!(
+            code(Action {
+                kind: ActionKind::Cancel,
+                ..blank(1)
+            }),
+            Some(ResultCode::Missing)
+        );
+        assert_eq!(
+            code(Action {
+                kind: ActionKind::Delete,
+                ..blank(1)
+            }),
+            Some(ResultCode::NotSupported)
+        );
+        assert_eq!(
+            code(Action {
+                kind: ActionKind::Restart,
+                ..blank(1)
+            }),
+            None
+        );
     }
 }

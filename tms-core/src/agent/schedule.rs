@@ -60,7 +60,10 @@ impl Schedule {
     /// Takes the slot that the server gave at `time`. The chance is drawn once: looking twice is not drawing twice.
     pub(super) fn tell(&mut self, told: NextContact, time: u64, clock: u64, entropy: &dyn Entropy) {
         let jitter = told.jitter.unwrap_or(0).min(told.window);
-        let wait = told.from.saturating_sub(time).saturating_add(below(entropy, u64::from(jitter) + 1));
+        let wait = told
+            .from
+            .saturating_sub(time)
+            .saturating_add(below(entropy, u64::from(jitter) + 1));
         self.told = Some(told);
         self.slot = Some(Wait::new(clock, wait));
     }
@@ -75,11 +78,16 @@ impl Schedule {
     /// back together.
     pub(super) fn failed(&mut self, clock: u64, options: &Options, entropy: &dyn Entropy) {
         self.failures = self.failures.saturating_add(1);
-        let delay = self.told.and_then(|told| told.redial_delay).map_or(options.redial_delay, u64::from);
+        let delay = self
+            .told
+            .and_then(|told| told.redial_delay)
+            .map_or(options.redial_delay, u64::from);
         let delay = delay.clamp(1, options.max_backoff);
         let tries = self.told.and_then(|told| told.redial_max).unwrap_or(options.redial_max);
         let seconds = if self.failures < tries {
-            let grown = delay.saturating_mul(1 << u32::from(self.failures - 1).min(32)).min(options.max_backoff);
+            let grown = delay
+                .saturating_mul(1 << u32::from(self.failures - 1).min(32))
+                .min(options.max_backoff);
             delay.saturating_add(below(entropy, grown + 1))
         } else {
             // The slot is over. Whatever keeps the server from answering is not mended by hurrying.
@@ -109,11 +117,20 @@ impl Schedule {
     /// When to call next. `urgent`: there are results that nobody knows yet. `wish`: seconds until something that the plan
     /// asks for can be downloaded.
     pub(super) fn next(&self, clock: u64, urgent: bool, wish: Option<u64>, options: &Options) -> Contact {
-        let contact = |seconds, kind| Contact { wait: Duration::from_secs(seconds), trigger: Trigger::of(kind) };
+        let contact = |seconds, kind| Contact {
+            wait: Duration::from_secs(seconds),
+            trigger: Trigger::of(kind),
+        };
         if let Some(hold) = &self.hold {
             let retry = (self.failures > 0).then_some(self.failures);
-            let trigger = Trigger { retry, ..Trigger::of(TriggerKind::Retry) };
-            return Contact { wait: Duration::from_secs(hold.left(clock)), trigger };
+            let trigger = Trigger {
+                retry,
+                ..Trigger::of(TriggerKind::Retry)
+            };
+            return Contact {
+                wait: Duration::from_secs(hold.left(clock)),
+                trigger,
+            };
         }
         if urgent {
             return contact(0, TriggerKind::Event);
@@ -154,7 +171,13 @@ mod tests {
     }
 
     fn slot(from: u64) -> NextContact {
-        NextContact { from, window: 600, jitter: Some(60), redial_delay: Some(30), redial_max: Some(4) }
+        NextContact {
+            from,
+            window: 600,
+            jitter: Some(60),
+            redial_delay: Some(30),
+            redial_max: Some(4),
+        }
     }
 
     fn seconds(schedule: &Schedule, clock: u64) -> u64 {
@@ -164,7 +187,13 @@ mod tests {
     #[test]
     fn the_first_contact_is_at_once() {
         let next = Schedule::default().next(0, false, None, &Options::default());
-        assert_eq!(next, Contact { wait: Duration::ZERO, trigger: Trigger::of(TriggerKind::PowerOn) });
+        assert_eq!(
+            next,
+            Contact {
+                wait: Duration::ZERO,
+                trigger: Trigger::of(TriggerKind::PowerOn)
+            }
+        );
     }
 
     #[test]
@@ -202,11 +231,20 @@ mod tests {
                 schedule.failed(0, &options, &OsEntropy);
                 let next = schedule.next(0, true, None, &options);
                 assert!((30..=30 + bound).contains(&next.wait.as_secs()), "{next:?}");
-                assert_eq!(next.trigger, Trigger { retry: Some(number), ..Trigger::of(TriggerKind::Retry) });
+                assert_eq!(
+                    next.trigger,
+                    Trigger {
+                        retry: Some(number),
+                        ..Trigger::of(TriggerKind::Retry)
+                    }
+                );
             }
             schedule.failed(0, &options, &OsEntropy);
             let wait = seconds(&schedule, 0);
-            assert!((options.max_backoff / 2..=options.max_backoff).contains(&wait), "{wait}");
+            assert!(
+                (options.max_backoff / 2..=options.max_backoff).contains(&wait),
+                "{wait}"
+            );
             seen.insert(wait);
             schedule.succeeded();
             assert_eq!(schedule.next(0, true, None, &options).trigger.kind, TriggerKind::Event);

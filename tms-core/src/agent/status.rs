@@ -1,7 +1,7 @@
 //! What the terminal reports (§7.2): little, where the server knows the rest.
 
-use super::{Agent, AgentError};
 use super::device::DeviceError;
+use super::{Agent, AgentError};
 use bytes::Bytes;
 use tms_proto::code::{Representation, Stage};
 use tms_proto::digest::Digest;
@@ -41,7 +41,14 @@ impl Status {
         encoded.field(Tag(0xA6), &logical);
         encoded.field(Tag(0xA8), &location);
         let state_digest = Digest::of(&encoded.into_vec());
-        Ok(Self { inventory_digest: inventory.digest(), inventory, state, logical, location, state_digest })
+        Ok(Self {
+            inventory_digest: inventory.digest(),
+            inventory,
+            state,
+            logical,
+            location,
+            state_digest,
+        })
     }
 
     /// The whole of it, as the server asked for it.
@@ -99,7 +106,11 @@ impl Agent {
         let coming = actions.filter(|held| held.stage == Stage::Downloading && held.sound > 0);
         let held = coming.filter_map(|held| {
             let digest = held.content?;
-            Some(HeldObject { digest, held: held.sound, representation: Some(Representation::Whole) })
+            Some(HeldObject {
+                digest,
+                held: held.sound,
+                representation: Some(Representation::Whole),
+            })
         });
         held.collect()
     }

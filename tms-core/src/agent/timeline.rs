@@ -35,7 +35,11 @@ impl Timeline {
         let counted = clock.checked_sub(self.clock).filter(|_| self.server > 0);
         let estimate = counted.map(|counted| self.server.saturating_add(counted).max(self.floor));
         let time = if trusted { Some(clock.max(self.floor)) } else { estimate };
-        Now { clock, floor: self.floor, time }
+        Now {
+            clock,
+            floor: self.floor,
+            time,
+        }
     }
 
     /// Takes the time of an authenticated server. The floor rises by at most `max_step` seconds and what the terminal's
@@ -46,7 +50,11 @@ impl Timeline {
             0 => server,
             floor => floor.saturating_add(max_step).saturating_add(counted.min(max_step)),
         };
-        *self = Self { floor: self.floor.max(server.min(limit)), server, clock };
+        *self = Self {
+            floor: self.floor.max(server.min(limit)),
+            server,
+            clock,
+        };
     }
 }
 
@@ -74,12 +82,33 @@ mod tests {
     #[test]
     fn a_clock_at_1970_learns_the_time_and_loses_it_again() {
         let mut timeline = Timeline::default();
-        assert_eq!(timeline.now(5, false), Now { clock: 5, floor: 0, time: None });
+        assert_eq!(
+            timeline.now(5, false),
+            Now {
+                clock: 5,
+                floor: 0,
+                time: None
+            }
+        );
         timeline.learn(NOW, 100, YEAR);
-        assert_eq!(timeline.now(160, false), Now { clock: 160, floor: NOW, time: Some(NOW + 60) });
+        assert_eq!(
+            timeline.now(160, false),
+            Now {
+                clock: 160,
+                floor: NOW,
+                time: Some(NOW + 60)
+            }
+        );
         // The battery of the clock is empty: after a restart it begins again.
         let lost = timeline.now(3, false);
-        assert_eq!(lost, Now { clock: 3, floor: NOW, time: None });
+        assert_eq!(
+            lost,
+            Now {
+                clock: 3,
+                floor: NOW,
+                time: None
+            }
+        );
         assert!(lost.is_past(NOW) && !lost.is_past(NOW + 1));
         timeline.learn(NOW + 500, 10, YEAR);
         assert_eq!(timeline.now(20, false).time, Some(NOW + 510));

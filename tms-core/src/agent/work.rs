@@ -11,7 +11,7 @@ use std::time::Duration;
 use tms_proto::code::{ActionKind, ResultCode, Stage, TextStatus};
 use tms_proto::message::{ActionResult, Precondition, Text, TextReceipt};
 use tms_proto::package::VerifiedManifest;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// How often an activation is begun before a version that never runs is taken for one that does not.
 const MAX_ACTIVATIONS: u8 = 3;
@@ -49,7 +49,13 @@ impl Agent {
         let first = self.notebook.journal.last_result;
         let mut report = WorkReport::default();
         self.show_texts().await?;
-        let ids: Vec<u64> = self.notebook.journal.actions.iter().map(|held| held.action.id).collect();
+        let ids: Vec<u64> = self
+            .notebook
+            .journal
+            .actions
+            .iter()
+            .map(|held| held.action.id)
+            .collect();
         let mut waits = Vec::new();
         for id in ids {
             loop {
@@ -68,7 +74,11 @@ impl Agent {
         }
         self.notebook.sweep().await?;
         // The device may be in the middle of a restart that it was asked for before; once more does no harm.
-        report.again = waits.into_iter().filter(|seconds| *seconds > 0).min().map(Duration::from_secs);
+        report.again = waits
+            .into_iter()
+            .filter(|seconds| *seconds > 0)
+            .min()
+            .map(Duration::from_secs);
         let new = |result: &&ActionResult| result.number > first;
         report.results = self.notebook.journal.results.iter().filter(new).cloned().collect();
         Ok(report)
@@ -91,30 +101,30 @@ impl Agent {
                 self.finish(held.result(stage, code, &text, now.stamp())).await?;
                 Ok(Step::Changed)
             }
-            Move::Verify => self.verify(held, now).await,
+            Move::Verify => self.verify(&held, now).await,
             Move::Install => match held.action.kind {
-                ActionKind::Restart => self.begin_restart(held, now).await,
-                ActionKind::DeviceRequest => self.show_prompt(held, now).await,
-                _ => self.install(held, now).await,
+                ActionKind::Restart => self.begin_restart(&held, now).await,
+                ActionKind::DeviceRequest => self.show_prompt(&held, now).await,
+                _ => self.install(&held, now).await,
             },
-            Move::Activate => self.activate(held, now).await,
-            Move::Confirm if held.action.kind == ActionKind::Restart => self.end_restart(held, now).await,
-            Move::Confirm => self.confirm(held, now).await,
+            Move::Activate => self.activate(&held, now).await,
+            Move::Confirm if held.action.kind == ActionKind::Restart => self.end_restart(&held, now).await,
+            Move::Confirm => self.confirm(&held, now).await,
         }
     }
 
-    async fn verify(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
-        let verified = match self.checked(&held, now).await {
+    async fn verify(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
+        let verified = match self.checked(held, now).await {
             Ok(verified) => verified,
-            Err(refused) => return self.refuse(held, refused, Stage::Downloaded, now).await,
+            Err(refused) => return self.refuse(held, refused, Stage::Downloaded).await,
         };
         match check_content(&self.notebook, verified.manifest()).await {
             Ok(true) => {}
             Ok(false) => {
                 let damaged = Refused::new(ResultCode::HardwareError, "content was damaged in memory");
-                return self.refuse(held, damaged, Stage::Downloading, now).await;
+                return self.refuse(held, damaged, Stage::Downloading).await;
             }
-            Err(error) => return self.refuse(held, error.into(), Stage::Downloaded, now).await,
+            Err(error) => return self.refuse(held, error.into(), Stage::Downloaded).await,
         }
         let result = held.result(Stage::Verified, ResultCode::Success, "", now.stamp());
         if held.action.kind == ActionKind::Download {
@@ -122,61 +132,86 @@ impl Agent {
             return Ok(Step::Changed);
         }
         let installed = verified.installed();
-        self.reach(held.action.id, Stage::Verified, result, |held| held.installed = Some(installed)).await?;
+        self.reach(held.action.id, Stage::Verified, result, |held| {
+            held.installed = Some(installed)
+        })
+        .await?;
         Ok(Step::Changed)
     }
 
-    async fn install(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
+    async fn install(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
         let id = held.action.id;
         // What was verified long ago may have expired, or the trust store may have changed since.
-        let verified = match self.checked(&held, now).await {
+        let verified = match self.checked(held, now).await {
             Ok(verified) => verified,
-            Err(refused) => return self.refuse(held, refused, Stage::Verified, now).await,
+            Err(refused) => return self.refuse(held, refused, Stage::Verified).await,
         };
-        if let Some(step) = self.ready(&held, &verified, now).await? {
+        if let Some(step) = self.ready(held, &verified, now).await? {
             return Ok(step);
         }
         let manifest = verified.manifest();
-        let content =
-            Content::new(std::sync::Arc::clone(&self.notebook.flash), object_name(&manifest.digest), manifest.size);
+        let content = Content::new(
+            std::sync::Arc::clone(&self.notebook.flash),
+            object_name(&manifest.digest),
+            manifest.size,
+        );
         if let Err(error) = self.device.installer.install(manifest, &content).await {
             // What the installer has read may have been damaged: what is kept is looked at again before it tries again.
-            return self.device_failed(held, error, Stage::Downloaded, now).await;
+            return self.device_failed(held, &error, Stage::Downloaded).await;
         }
         let result = held.result(Stage::Installed, ResultCode::Success, "", now.stamp());
         self.reach(id, Stage::Installed, result, |_| {}).await?;
         Ok(Step::Changed)
     }
 
-    async fn activate(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
+    async fn activate(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
         let id = held.action.id;
-        let verified = match self.checked(&held, now).await {
+        let verified = match self.checked(held, now).await {
             Ok(verified) => verified,
-            Err(refused) => return self.refuse(held, refused, Stage::Installed, now).await,
+            Err(refused) => return self.refuse(held, refused, Stage::Installed).await,
         };
         let manifest = verified.manifest();
         let running = match self.device.installer.running(&manifest.component).await {
             Ok(running) => running,
-            Err(error) => return self.device_failed(held, error, Stage::Installed, now).await,
+            Err(error) => return self.device_failed(held, &error, Stage::Installed).await,
         };
         if running.content != Some(manifest.digest) && running.pending != Some(manifest.digest) {
             if held.activations >= MAX_ACTIVATIONS {
                 let result = held.result(Stage::RolledBack, ResultCode::RolledBack, "never ran", now.stamp());
-                self.finish(ActionResult { running: running.content, ..result }).await?;
+                self.finish(ActionResult {
+                    running: running.content,
+                    ..result
+                })
+                .await?;
                 return Ok(Step::Changed);
             }
-            if let Some(step) = self.ready(&held, &verified, now).await? {
+            if let Some(step) = self.ready(held, &verified, now).await? {
                 return Ok(step);
             }
             // Counted before it is begun: a version that takes the terminal down with it must not do so for ever.
-            self.change(id, |held| held.activations = held.activations.saturating_add(1)).await?;
-            let activation = self.device.installer.activate(&manifest.component, &manifest.digest).await;
+            self.change(id, |held| held.activations = held.activations.saturating_add(1))
+                .await?;
+            let activation = self
+                .device
+                .installer
+                .activate(&manifest.component, &manifest.digest)
+                .await;
             match activation {
                 Ok(Activation::Running | Activation::AfterRestart) => {}
-                Err(error) if error.code == ResultCode::UnknownReference => {
-                    return self.device_failed(held, error, Stage::Downloaded, now).await;
+                // It was there, and was chosen before: the terminal has tried it and given it up.
+                Err(error) if error.code == ResultCode::UnknownReference && held.activations > 0 => {
+                    let result = held.result(Stage::RolledBack, ResultCode::RolledBack, &error.text, now.stamp());
+                    self.finish(ActionResult {
+                        running: running.content,
+                        ..result
+                    })
+                    .await?;
+                    return Ok(Step::Changed);
                 }
-                Err(error) => return self.device_failed(held, error, Stage::Installed, now).await,
+                Err(error) if error.code == ResultCode::UnknownReference => {
+                    return self.device_failed(held, &error, Stage::Downloaded).await;
+                }
+                Err(error) => return self.device_failed(held, &error, Stage::Installed).await,
             }
         }
         let result = held.result(Stage::Activated, ResultCode::Success, "", now.stamp());
@@ -185,23 +220,33 @@ impl Agent {
     }
 
     /// An activated version runs and says so, or it is rolled back.
-    async fn confirm(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
+    async fn confirm(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
         let (Some(component), Some(content)) = (held.component.clone(), held.content) else {
             let text = "journal does not say what was activated";
-            self.finish(held.result(Stage::Rejected, ResultCode::UnlistedError, text, now.stamp())).await?;
+            self.finish(held.result(Stage::Rejected, ResultCode::UnlistedError, text, now.stamp()))
+                .await?;
             return Ok(Step::Changed);
         };
         let installer = std::sync::Arc::clone(&self.device.installer);
         let running = match installer.running(&component).await {
             Ok(running) => running,
-            Err(error) => return Ok(self.not_now(held.action.id, &error).await?),
+            Err(error) => return self.not_now(held.action.id, &error).await,
         };
         if running.content != Some(content) {
             if running.pending == Some(content) {
-                return self.restart_when_ready(&held, &component).await;
+                return self.restart_when_ready(held, &component).await;
             }
-            let result = held.result(Stage::RolledBack, ResultCode::RolledBack, "the old version runs", now.stamp());
-            self.finish(ActionResult { running: running.content, ..result }).await?;
+            let result = held.result(
+                Stage::RolledBack,
+                ResultCode::RolledBack,
+                "the old version runs",
+                now.stamp(),
+            );
+            self.finish(ActionResult {
+                running: running.content,
+                ..result
+            })
+            .await?;
             return Ok(Step::Changed);
         }
         match running.trial {
@@ -210,7 +255,11 @@ impl Agent {
                     self.notebook.journal.keep_installed(installed);
                 }
                 let result = held.result(Stage::RunningConfirmed, ResultCode::Success, "", now.stamp());
-                self.finish(ActionResult { running: running.content, ..result }).await?;
+                self.finish(ActionResult {
+                    running: running.content,
+                    ..result
+                })
+                .await?;
                 Ok(Step::Changed)
             }
             Trial::Trying => match held.trial.filter(|trial| !trial.is_broken(now.clock)) {
@@ -229,16 +278,19 @@ impl Agent {
         }
     }
 
-    async fn roll_back(&mut self, held: Held, component: &str) -> Result<Step, AgentError> {
-        warn!(action = held.action.id, component, "new version does not confirm itself and is rolled back");
+    async fn roll_back(&mut self, held: &Held, component: &str) -> Result<Step, AgentError> {
+        warn!(
+            action = held.action.id,
+            component, "new version does not confirm itself and is rolled back"
+        );
         let installer = std::sync::Arc::clone(&self.device.installer);
         if let Err(error) = installer.roll_back(component).await {
-            return Ok(self.not_now(held.action.id, &error).await?);
+            return self.not_now(held.action.id, &error).await;
         }
         match installer.running(component).await {
             Ok(running) if running.content != held.content => Ok(Step::Changed),
             Ok(_) => Ok(Step::Restart),
-            Err(error) => Ok(self.not_now(held.action.id, &error).await?),
+            Err(error) => self.not_now(held.action.id, &error).await,
         }
     }
 
@@ -252,12 +304,15 @@ impl Agent {
                     Ok(Step::Rest(seconds))
                 }
             },
-            Err(error) => Ok(self.not_now(held.action.id, &error).await?),
+            Err(error) => self.not_now(held.action.id, &error).await,
         }
     }
 
-    async fn begin_restart(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
-        match self.restart_when_ready(&held, held.action.component.as_deref().unwrap_or_default()).await? {
+    async fn begin_restart(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
+        match self
+            .restart_when_ready(held, held.action.component.as_deref().unwrap_or_default())
+            .await?
+        {
             Step::Restart => {
                 let id = held.action.id;
                 let result = held.result(Stage::Activated, ResultCode::Success, "", now.stamp());
@@ -269,17 +324,25 @@ impl Agent {
         }
     }
 
-    async fn end_restart(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
+    async fn end_restart(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
         if self.before_restart.contains(&held.action.id) {
             return Ok(Step::Restart);
         }
-        self.finish(held.result(Stage::RunningConfirmed, ResultCode::Success, "", now.stamp())).await?;
+        self.finish(held.result(Stage::RunningConfirmed, ResultCode::Success, "", now.stamp()))
+            .await?;
         Ok(Step::Changed)
     }
 
-    async fn show_prompt(&mut self, held: Held, now: Now) -> Result<Step, AgentError> {
+    async fn show_prompt(&mut self, held: &Held, now: Now) -> Result<Step, AgentError> {
         let body = held.action.prompt.clone().unwrap_or_default();
-        let text = Text { id: held.action.id, title: String::new(), body, print: None, until: None, confirm: None };
+        let text = Text {
+            id: held.action.id,
+            title: String::new(),
+            body,
+            print: None,
+            until: None,
+            confirm: None,
+        };
         let (stage, code) = match self.device.screen.show(&text).await {
             TextStatus::Refused => (Stage::Rejected, ResultCode::NotSupported),
             _ => (Stage::RunningConfirmed, ResultCode::Success),
@@ -306,7 +369,11 @@ impl Agent {
         if held.agreed || held.action.forced == Some(true) || !asks || held.postponed >= self.options.max_postponed {
             return Ok(None);
         }
-        let prompt = held.action.prompt.clone().unwrap_or_else(|| format!("{} {}", manifest.component, manifest.version));
+        let prompt = held
+            .action
+            .prompt
+            .clone()
+            .unwrap_or_else(|| format!("{} {}", manifest.component, manifest.version));
         match self.device.screen.ask(&prompt).await {
             Answer::Yes => {
                 self.change(id, |held| held.agreed = true).await?;
@@ -333,7 +400,10 @@ impl Agent {
     /// The manifest of an action, verified again.
     async fn checked(&mut self, held: &Held, now: Now) -> Result<VerifiedManifest, Refused> {
         let Some(bytes) = manifest(&self.notebook, held).await? else {
-            return Err(Refused::new(ResultCode::HardwareError, "manifest was damaged in memory"));
+            return Err(Refused::new(
+                ResultCode::HardwareError,
+                "manifest was damaged in memory",
+            ));
         };
         let inventory = self.device.components.inventory().await?;
         self.gate(&inventory, now).check(&bytes, &held.action)
@@ -351,7 +421,7 @@ impl Agent {
     }
 
     /// A package is refused: now, or for good. `stage` is where it goes on if it is tried again.
-    async fn refuse(&mut self, held: Held, refused: Refused, stage: Stage, now: Now) -> Result<Step, AgentError> {
+    async fn refuse(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<Step, AgentError> {
         let Refused { code, text, later } = refused;
         let others = |other: &Held| other.action.id != held.action.id && other.waiting != Some(ResultCode::Missing);
         let may_come = code != ResultCode::Missing || self.notebook.journal.actions.iter().any(others);
@@ -359,61 +429,13 @@ impl Agent {
             self.wait(held.action.id, code, &text).await?;
             return Ok(Step::Rest(self.options.recheck));
         }
-        self.failed(held, code, None, &text, stage, now).await
+        self.attempt_failed(held, code, None, &text, stage).await?;
+        Ok(Step::Changed)
     }
 
-    async fn device_failed(
-        &mut self,
-        held: Held,
-        error: DeviceError,
-        stage: Stage,
-        now: Now,
-    ) -> Result<Step, AgentError> {
-        self.failed(held, error.code, error.vendor_code, &error.text, stage, now).await
-    }
-
-    /// An attempt failed. It is over, or tried again from `stage` on.
-    pub(super) async fn attempt_failed(
-        &mut self,
-        held: &Held,
-        code: ResultCode,
-        vendor_code: Option<u32>,
-        text: &str,
-        stage: Stage,
-    ) -> Result<(), AgentError> {
-        let now = self.now();
-        let id = held.action.id;
-        warn!(action = id, %code, text, "attempt failed");
-        let mut next = held.clone();
-        let journal = &mut self.notebook.journal;
-        match next.fail(code, now.clock, &self.options, &*self.entropy) {
-            Some((stage, code)) => {
-                let result = held.result(stage, code, text, now.stamp());
-                journal.finish(ActionResult { vendor_code, ..result });
-            }
-            None => {
-                next.stage = stage;
-                let result = held.result(Stage::Waiting, code, text, now.stamp());
-                journal.report(ActionResult { vendor_code, ..result });
-                if let Some(place) = journal.actions.iter_mut().find(|held| held.action.id == id) {
-                    *place = next;
-                }
-            }
-        }
-        journal.error(now.stamp(), code, text);
-        Ok(self.notebook.save().await?)
-    }
-
-    async fn failed(
-        &mut self,
-        held: Held,
-        code: ResultCode,
-        vendor_code: Option<u32>,
-        text: &str,
-        stage: Stage,
-        _: Now,
-    ) -> Result<Step, AgentError> {
-        self.attempt_failed(&held, code, vendor_code, text, stage).await?;
+    async fn device_failed(&mut self, held: &Held, error: &DeviceError, stage: Stage) -> Result<Step, AgentError> {
+        self.attempt_failed(held, error.code, error.vendor_code, &error.text, stage)
+            .await?;
         Ok(Step::Changed)
     }
 
@@ -421,55 +443,6 @@ impl Agent {
     async fn not_now(&mut self, id: u64, error: &DeviceError) -> Result<Step, AgentError> {
         self.wait(id, error.code, &error.text).await?;
         Ok(Step::Rest(self.options.recheck))
-    }
-
-    /// Takes down what an action waits for, once for each reason.
-    pub(super) async fn wait(&mut self, id: u64, code: ResultCode, text: &str) -> Result<(), AgentError> {
-        let stamp = self.now().stamp();
-        let journal = &mut self.notebook.journal;
-        let Some(held) = journal.actions.iter_mut().find(|held| held.action.id == id) else {
-            return Ok(());
-        };
-        if held.waiting == Some(code) {
-            return Ok(());
-        }
-        held.waiting = Some(code);
-        let result = held.result(Stage::Waiting, code, text, stamp);
-        journal.report(result);
-        Ok(self.notebook.save().await?)
-    }
-
-    /// An action has come to a stage.
-    pub(super) async fn reach(
-        &mut self,
-        id: u64,
-        stage: Stage,
-        result: ActionResult,
-        change: impl FnOnce(&mut Held),
-    ) -> Result<(), AgentError> {
-        info!(action = id, %stage, "action goes on");
-        let journal = &mut self.notebook.journal;
-        if let Some(held) = journal.actions.iter_mut().find(|held| held.action.id == id) {
-            held.stage = stage;
-            held.waiting = None;
-            held.retry = None;
-            change(held);
-        }
-        journal.report(result);
-        Ok(self.notebook.save().await?)
-    }
-
-    async fn change(&mut self, id: u64, change: impl FnOnce(&mut Held)) -> Result<(), AgentError> {
-        if let Some(held) = self.notebook.journal.actions.iter_mut().find(|held| held.action.id == id) {
-            change(held);
-        }
-        Ok(self.notebook.save().await?)
-    }
-
-    pub(super) async fn finish(&mut self, result: ActionResult) -> Result<(), AgentError> {
-        info!(action = result.action, stage = %result.stage, code = %result.code, "action is over");
-        self.notebook.journal.finish(result);
-        Ok(self.notebook.save().await?)
     }
 
     async fn show_texts(&mut self) -> Result<(), AgentError> {
@@ -482,7 +455,11 @@ impl Agent {
             };
             let journal = &mut self.notebook.journal;
             journal.texts.retain(|other| other.id != text.id);
-            journal.receipt(TextReceipt { id: text.id, status, time: now.stamp() });
+            journal.receipt(TextReceipt {
+                id: text.id,
+                status,
+                time: now.stamp(),
+            });
             self.notebook.save().await?;
         }
         Ok(())

@@ -29,7 +29,9 @@ pub struct CachedBlobs {
 
 impl fmt::Debug for CachedBlobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CachedBlobs").field("blocks", &self.cache().capacity).finish_non_exhaustive()
+        f.debug_struct("CachedBlobs")
+            .field("blocks", &self.cache().capacity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,8 +42,14 @@ impl CachedBlobs {
     /// A cache of `capacity` bytes, at least two blocks of 128 KiB, in front of `store`.
     #[must_use]
     pub fn new(store: Arc<dyn BlobStore>, capacity: usize) -> Self {
-        let cache = Cache { capacity: (capacity / BLOCK).max(2), ..Cache::default() };
-        Self { store, cache: Arc::new(Mutex::new(cache)) }
+        let cache = Cache {
+            capacity: (capacity / BLOCK).max(2),
+            ..Cache::default()
+        };
+        Self {
+            store,
+            cache: Arc::new(Mutex::new(cache)),
+        }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -150,7 +158,9 @@ impl Cache {
 
     /// Gives up a block that could not be read.
     fn forget(&mut self, key: Key, cell: &Cell) {
-        let Some((current, used)) = self.blocks.get(&key) else { return };
+        let Some((current, used)) = self.blocks.get(&key) else {
+            return;
+        };
         if Arc::ptr_eq(current, cell) && current.get().is_none() {
             let used = *used;
             self.order.remove(&used);
@@ -281,7 +291,10 @@ mod tests {
     async fn a_failed_read_is_not_kept() {
         let (counted, cached, digest) = cached(content(1, 5), 4);
         counted.broken.store(true, Ordering::Relaxed);
-        assert!(matches!(cached.read(&digest, 0, 10).await, Err(BlobError::Unavailable(_))));
+        assert!(matches!(
+            cached.read(&digest, 0, 10).await,
+            Err(BlobError::Unavailable(_))
+        ));
         assert!(cached.cache().blocks.is_empty());
         counted.broken.store(false, Ordering::Relaxed);
         assert_eq!(cached.read(&digest, 0, 3).await.unwrap(), content(0, 3));

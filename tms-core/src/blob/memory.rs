@@ -59,7 +59,11 @@ impl MemoryBlobs {
 
     fn sound(&self, digest: &Digest) -> Result<Bytes, BlobError> {
         let blob = self.blobs().get(digest).cloned().ok_or(BlobError::Missing)?;
-        if blob.sound { Ok(blob.content) } else { Err(BlobError::Changed) }
+        if blob.sound {
+            Ok(blob.content)
+        } else {
+            Err(BlobError::Changed)
+        }
     }
 }
 
@@ -77,7 +81,13 @@ impl BlobStore for MemoryBlobs {
             return Err(BlobError::Mismatch { expected, found });
         }
         let length = length(&bytes);
-        self.blobs().insert(found, Blob { content: bytes.into(), sound: true });
+        self.blobs().insert(
+            found,
+            Blob {
+                content: bytes.into(),
+                sound: true,
+            },
+        );
         Ok((found, length))
     }
 

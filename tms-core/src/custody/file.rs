@@ -34,7 +34,9 @@ struct State {
 
 impl fmt::Debug for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFile").field("path", &self.0.path).finish_non_exhaustive()
+        f.debug_struct("KeyFile")
+            .field("path", &self.0.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +46,10 @@ impl KeyFile {
     /// # Errors
     /// Where it cannot be read, is open to others, or is malformed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CustodyError> {
-        let inner = Inner { path: path.into(), state: Mutex::default() };
+        let inner = Inner {
+            path: path.into(),
+            state: Mutex::default(),
+        };
         drop(inner.current()?);
         Ok(Self(Arc::new(inner)))
     }
@@ -79,7 +84,9 @@ impl MainKeys for KeyFile {
             let state = inner.current()?;
             Ok(state.keys.get(&(terminal, epoch)).map(|key| key.psk(terminal, epoch)))
         });
-        found.await.map_err(|_| CustodyError::Unavailable("the work was broken off".to_owned()))?
+        found
+            .await
+            .map_err(|_| CustodyError::Unavailable("the work was broken off".to_owned()))?
     }
 }
 
@@ -99,12 +106,28 @@ impl Inner {
         if metadata.mode() & 0o077 != 0 {
             return Err(CustodyError::Exposed);
         }
-        let (modified, changed) = ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
-        let stamp = (metadata.dev(), metadata.ino(), metadata.len(), modified.0, modified.1, changed.0, changed.1);
+        let (modified, changed) = (
+            (metadata.mtime(), metadata.mtime_nsec()),
+            (metadata.ctime(), metadata.ctime_nsec()),
+        );
+        let stamp = (
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            modified.0,
+            modified.1,
+            changed.0,
+            changed.1,
+        );
         if state.stamp != Some(stamp) {
-            let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1));
+            let mut text = Zeroizing::new(String::with_capacity(
+                usize::try_from(metadata.len()).unwrap_or_default() + 1,
+            ));
             file.read_to_string(&mut text).map_err(|error| failed(&error))?;
-            *state = State { stamp: Some(stamp), keys: parse(&text)? };
+            *state = State {
+                stamp: Some(stamp),
+                keys: parse(&text)?,
+            };
         }
         Ok(state)
     }
@@ -112,7 +135,12 @@ impl Inner {
     fn change(&self, change: impl FnOnce(&mut Keys)) -> Result<(), CustodyError> {
         // Of processes that change the file, each begins with what the one before it has left.
         let lock = with_suffix(&self.path, ".lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(lock);
         let lock = lock.map_err(|error| failed(&error))?;
         lock.lock().map_err(|error| failed(&error))?;
         let mut keys = self.current()?.keys.clone();
@@ -126,13 +154,21 @@ impl Inner {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         let done = file.write_all(format(keys).as_bytes()).and_then(|()| file.sync_all());
         if let Err(error) = done.and_then(|()| fs::rename(&temporary, &self.path)) {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        let parent = self.path.parent().filter(|parent| *parent != Path::new("")).unwrap_or_else(|| Path::new("."));
+        let parent = self
+            .path
+            .parent()
+            .filter(|parent| *parent != Path::new(""))
+            .unwrap_or_else(|| Path::new("."));
         File::open(parent)?.sync_all()
     }
 }
@@ -169,7 +205,9 @@ fn format(keys: &Keys) -> Zeroizing<String> {
     text.push_str("# terminal main-control keys: terminal, epoch, key\n");
     for ((terminal, epoch), key) in keys {
         let mut digits = Zeroizing::new([0; 64]);
-        let Some(digits) = digits.get_mut(..key.expose().len() * 2) else { continue };
+        let Some(digits) = digits.get_mut(..key.expose().len() * 2) else {
+            continue;
+        };
         if hex::encode_to_slice(key.expose(), digits).is_ok() {
             text.push_str(&format!("{terminal} {epoch} "));
             text.extend(digits.iter().map(|digit| char::from(*digit)));
@@ -207,13 +245,22 @@ mod tests {
         one.insert(TerminalId(1), 1, key(5, 16)).unwrap();
         two.insert(TerminalId(0xABC), 7, key(6, 32)).unwrap();
         for keys in [&one, &two, &KeyFile::open(&path).unwrap()] {
-            assert_eq!(keys.psk(TerminalId(1), 1).await.unwrap(), Some(key(5, 16).psk(TerminalId(1), 1)));
-            assert_eq!(keys.psk(TerminalId(0xABC), 7).await.unwrap(), Some(key(6, 32).psk(TerminalId(0xABC), 7)));
+            assert_eq!(
+                keys.psk(TerminalId(1), 1).await.unwrap(),
+                Some(key(5, 16).psk(TerminalId(1), 1))
+            );
+            assert_eq!(
+                keys.psk(TerminalId(0xABC), 7).await.unwrap(),
+                Some(key(6, 32).psk(TerminalId(0xABC), 7))
+            );
         }
         two.remove(TerminalId(1), 1).unwrap();
         assert_eq!(one.psk(TerminalId(1), 1).await.unwrap(), None);
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().nth(1).unwrap(), format!("0000000000000abc 7 {}", "06".repeat(32)));
+        assert_eq!(
+            text.lines().nth(1).unwrap(),
+            format!("0000000000000abc 7 {}", "06".repeat(32))
+        );
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
@@ -242,7 +289,10 @@ mod tests {
             let error = parse(&format!("# remark\n\n{line}\n")).unwrap_err();
             assert_eq!(error.to_string(), "file of keys is malformed in line 3", "{line}");
         }
-        assert_eq!(parse(&format!("# remark\n0000000000000001 1 {secret}5")).unwrap().len(), 1);
+        assert_eq!(
+            parse(&format!("# remark\n0000000000000001 1 {secret}5")).unwrap().len(),
+            1
+        );
     }
 
     #[test]
@@ -250,10 +300,16 @@ mod tests {
         let mut keys = Keys::new();
         for number in 0..100 {
             let len = if number % 2 == 0 { 16 } else { 32 };
-            keys.insert((TerminalId(number.into()), u32::MAX - u32::from(number)), key(number, len));
+            keys.insert(
+                (TerminalId(number.into()), u32::MAX - u32::from(number)),
+                key(number, len),
+            );
         }
         let text = format(&keys);
-        assert!(text.capacity() >= text.len() && text.capacity() == 64 + keys.len() * 96, "it grew");
+        assert!(
+            text.capacity() >= text.len() && text.capacity() == 64 + keys.len() * 96,
+            "it grew"
+        );
         assert!(parse(&text).unwrap() == keys);
     }
 }

@@ -23,9 +23,16 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Enrolled`] where there is one with this holder, [`EstateError::BadHolder`].
     pub async fn enrol(&self, actor: &str, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
-        let Enrolment { holder, key, main_key_epoch } = enrolment;
+        let Enrolment {
+            holder,
+            key,
+            main_key_epoch,
+        } = enrolment;
         let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
-        if ![&holder.vendor, &holder.model, &holder.serial].into_iter().all(|part| sound(part)) {
+        if ![&holder.vendor, &holder.model, &holder.serial]
+            .into_iter()
+            .all(|part| sound(part))
+        {
             return Err(EstateError::BadHolder);
         }
         if self.store.check_in(&Caller::Holder(holder.clone())).await?.is_some() {
@@ -66,9 +73,8 @@ impl Estate {
     pub async fn set_state(&self, actor: &str, terminal: &Caller, state: TerminalState) -> Result<(), EstateError> {
         self.change_terminal(actor, terminal, EventKind::StateChanged { state }, |terminal| {
             terminal.state = state;
-            if !matches!(state, TerminalState::Active | TerminalState::Enrolled) {
-                terminal.credential = None;
-            }
+            terminal.tickets.clear();
+            terminal.credential = None;
             Ok(())
         })
         .await
@@ -87,7 +93,9 @@ impl Estate {
         let id = self.known(&caller).await?.terminal.record.id;
         self.change_terminal(actor, &caller, EventKind::CertificateRenewed, |terminal| {
             if terminal.key.is_some_and(|pinned| pinned != decoded.body().key.id()) {
-                return Err(EstateError::WrongCertificate("it is for another key than the pinned one"));
+                return Err(EstateError::WrongCertificate(
+                    "it is for another key than the pinned one",
+                ));
             }
             terminal.renewed_certificate = Some(hex::encode(certificate));
             Ok(())
@@ -108,7 +116,10 @@ impl Estate {
             let mut terminal = known.record;
             change(&mut terminal)?;
             let event = self.event(actor, Some(terminal.id), kind.clone());
-            let changes = vec![Change::Put(Expect::Version(known.version), terminal.into()), Change::Append(event)];
+            let changes = vec![
+                Change::Put(Expect::Version(known.version), terminal.into()),
+                Change::Append(event),
+            ];
             match self.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),

@@ -94,7 +94,13 @@ impl Estate {
         entropy: Arc<dyn Entropy>,
         trust: TrustStore,
     ) -> Self {
-        Self { store, blobs, clock, entropy, trust }
+        Self {
+            store,
+            blobs,
+            clock,
+            entropy,
+            trust,
+        }
     }
 
     async fn known(&self, caller: &Caller) -> Result<CheckIn, EstateError> {
@@ -109,6 +115,11 @@ impl Estate {
     }
 
     fn event(&self, actor: &str, terminal: Option<TerminalId>, kind: EventKind) -> Event {
-        Event { time: self.clock.now(), terminal, actor: actor.to_owned(), kind }
+        Event {
+            time: self.clock.now(),
+            terminal,
+            actor: actor.to_owned(),
+            kind,
+        }
     }
 }

@@ -75,10 +75,14 @@ impl Estate {
         loop {
             let page = self.store.list(&crate::store::Query::Packages(after), 256).await?;
             for record in &page {
-                let crate::store::Key::Package(manifest) = record.record.key() else { continue };
+                let crate::store::Key::Package(manifest) = record.record.key() else {
+                    continue;
+                };
                 after = Some(manifest);
                 if !prefix.is_empty() && manifest.to_string().starts_with(prefix) && found.replace(manifest).is_some() {
-                    return Err(EstateError::UnknownPackage(format!("{prefix}: more than one begins so")));
+                    return Err(EstateError::UnknownPackage(format!(
+                        "{prefix}: more than one begins so"
+                    )));
                 }
             }
             if page.is_empty() {
@@ -88,7 +92,10 @@ impl Estate {
     }
 }
 
-async fn read_head(file: &mut (dyn AsyncRead + Send + Unpin), prefix: &mut Vec<u8>) -> Result<PackageFile, EstateError> {
+async fn read_head(
+    file: &mut (dyn AsyncRead + Send + Unpin),
+    prefix: &mut Vec<u8>,
+) -> Result<PackageFile, EstateError> {
     loop {
         match PackageFile::parse(prefix)? {
             Parsed::Head(head) => return Ok(*head),

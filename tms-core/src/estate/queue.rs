@@ -18,16 +18,25 @@ impl Estate {
         let package = self.package(manifest).await?;
         for _ in 0..ATTEMPTS {
             let known = self.known(terminal).await?;
-            let Versioned { version, record: mut terminal } = known.terminal;
+            let Versioned {
+                version,
+                record: mut terminal,
+            } = known.terminal;
             check_target(&package, &terminal)?;
-            let waiting = known.assignments.iter().find(|open| open.record.package.manifest == *manifest);
+            let waiting = known
+                .assignments
+                .iter()
+                .find(|open| open.record.package.manifest == *manifest);
             if let Some(waiting) = waiting {
                 return Err(EstateError::Queued(terminal.id, waiting.record.action.0));
             }
             terminal.last_action = terminal.last_action.saturating_add(1);
             let action = ActionId(terminal.last_action);
             let mut changes = Vec::new();
-            let rivals = known.assignments.iter().filter(|open| open.record.package.component == package.package.component);
+            let rivals = known
+                .assignments
+                .iter()
+                .filter(|open| open.record.package.component == package.package.component);
             for rival in rivals {
                 changes.push(self.close(rival, Stage::Superseded, ResultCode::Duplicate));
             }
@@ -46,7 +55,10 @@ impl Estate {
                 updated: now,
                 actor: actor.to_owned(),
             };
-            let kind = EventKind::Queued { action, manifest: *manifest };
+            let kind = EventKind::Queued {
+                action,
+                manifest: *manifest,
+            };
             changes.push(Change::Append(self.event(actor, Some(terminal.id), kind)));
             changes.push(Change::Put(Expect::Version(version), terminal.into()));
             changes.push(Change::Put(Expect::Absent, assignment.into()));
@@ -70,7 +82,10 @@ impl Estate {
                 return Err(EstateError::UnknownAction(id, action.0));
             };
             let event = self.event(actor, Some(id), EventKind::Cancelled { action });
-            let changes = vec![self.close(open, Stage::Cancelled, ResultCode::Success), Change::Append(event)];
+            let changes = vec![
+                self.close(open, Stage::Cancelled, ResultCode::Success),
+                Change::Append(event),
+            ];
             match self.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),
@@ -81,13 +96,22 @@ impl Estate {
 
     async fn package(&self, manifest: &Digest) -> Result<Package, EstateError> {
         match self.store.get(&Key::Package(*manifest)).await? {
-            Some(Versioned { record: Record::Package(package), .. }) => Ok(*package),
+            Some(Versioned {
+                record: Record::Package(package),
+                ..
+            }) => Ok(*package),
             _ => Err(EstateError::UnknownPackage(manifest.to_string())),
         }
     }
 
     fn close(&self, open: &Versioned<Assignment>, stage: Stage, code: ResultCode) -> Change {
-        let closed = Assignment { stage, code, closed: true, updated: self.clock.now(), ..open.record.clone() };
+        let closed = Assignment {
+            stage,
+            code,
+            closed: true,
+            updated: self.clock.now(),
+            ..open.record.clone()
+        };
         Change::Put(Expect::Version(open.version), closed.into())
     }
 }

@@ -19,15 +19,25 @@ use tms_proto::message::{
     Bye, CertificateGrant, Message, ObjectGet, PlanAck, RegisterAnswer, Reject, ResultAck, StatusReport, Ticket,
 };
 use tms_proto::secret::Psk;
-use tms_proto::tlv::Structure;
 use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSession};
+use tms_proto::tlv::Structure;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 /// Answers a call until it ends.
 pub(super) async fn run(inner: &Arc<Inner>, incoming: Incoming, number: u64) {
-    let Incoming { transport, peer, profile } = incoming;
-    let mut call = Call { inner, number, peer, caller: None, permit: None };
+    let Incoming {
+        transport,
+        peer,
+        profile,
+    } = incoming;
+    let mut call = Call {
+        inner,
+        number,
+        peer,
+        caller: None,
+        permit: None,
+    };
     if let Err(error) = call.answer(transport, &profile).await {
         match error {
             CallError::Transport(error) => info!(%error, "line failed"),
@@ -110,7 +120,10 @@ impl Call<'_> {
                 Wake::Budget => warn!("call exceeded its time budget"),
             }
             // Before the handshake stands there is nobody to say goodbye to.
-            let goodbye = Bye { code: ResultCode::Busy, next_contact: None };
+            let goodbye = Bye {
+                code: ResultCode::Busy,
+                next_contact: None,
+            };
             if !ending && session.bye(now, goodbye).is_err() && !matches!(wake, Wake::Displaced) {
                 return Ok(());
             }
@@ -125,7 +138,11 @@ impl Call<'_> {
         budget: Instant,
         ending: bool,
     ) -> Result<Wake, CallError> {
-        let displaced = self.caller.as_ref().map(|caller| caller.arrival.displaced.clone()).unwrap_or_default();
+        let displaced = self
+            .caller
+            .as_ref()
+            .map(|caller| caller.arrival.displaced.clone())
+            .unwrap_or_default();
         // `next` loses nothing when it is dropped: every branch leaves the session at a message boundary.
         tokio::select! {
             biased;
@@ -206,7 +223,11 @@ impl Call<'_> {
             }
         };
         let identity = if hello.mode.has_static() {
-            match inner.node.identity(hello.remembered, time, &*inner.services.entropy).await {
+            match inner
+                .node
+                .identity(hello.remembered, time, &*inner.services.entropy)
+                .await
+            {
                 Ok(identity) => Some(identity),
                 Err(error) => {
                     warn!(%error, "no identity to show");
@@ -235,7 +256,10 @@ impl Call<'_> {
                     return Ok(Err("ticket of an unknown terminal"));
                 };
                 let tickets = &known.terminal.record.tickets;
-                let Some(ticket) = tickets.iter().find(|ticket| ticket.id == random && time < ticket.expires) else {
+                let Some(ticket) = tickets
+                    .iter()
+                    .find(|ticket| ticket.id == random && time < ticket.expires)
+                else {
                     return Ok(Err("unknown or expired ticket"));
                 };
                 let Some(psk) = inner.tickets.open(id, ticket) else {
@@ -288,7 +312,11 @@ impl Call<'_> {
                 return Ok(());
             }
         };
-        if self.caller.as_ref().is_some_and(|caller| caller.id != known.terminal.record.id) {
+        if self
+            .caller
+            .as_ref()
+            .is_some_and(|caller| caller.id != known.terminal.record.id)
+        {
             warn!("certificate and main-control key are of two terminals");
             session.reject(now, reject(ResultCode::PartyMismatch, "call your helpdesk", None))?;
             return Ok(());
@@ -343,7 +371,13 @@ impl Call<'_> {
         let Some(holder) = peer.subject().terminal() else {
             return Ok(Err((ResultCode::NotPermitted, "certificate is not a terminal's")));
         };
-        let Some(known) = self.inner.services.store.check_in(&Caller::Holder(holder.clone())).await? else {
+        let Some(known) = self
+            .inner
+            .services
+            .store
+            .check_in(&Caller::Holder(holder.clone()))
+            .await?
+        else {
             return Ok(Err((ResultCode::UnknownReference, "terminal is not enrolled")));
         };
         let terminal = &known.terminal.record;
@@ -354,7 +388,10 @@ impl Call<'_> {
             return Ok(Err((ResultCode::SecurityError, "another key than the pinned one")));
         }
         if remembered(terminal).is_some_and(|remembered| remembered.epoch > peer.epoch()) {
-            return Ok(Err((ResultCode::SecurityError, "epoch of the channel certificate goes back")));
+            return Ok(Err((
+                ResultCode::SecurityError,
+                "epoch of the channel certificate goes back",
+            )));
         }
         Ok(Ok((peer, known)))
     }
@@ -363,9 +400,25 @@ impl Call<'_> {
         let terminal = &known.terminal.record;
         let (id, actor) = (terminal.id, terminal.holder.to_string());
         let recovery = peer.as_ref().is_some_and(VerifiedPeer::expired);
-        let arrival = Arrival { displaced: tokio_util::sync::CancellationToken::new(), elsewhere: None };
-        let pending = Some(Box::new(Pending { known, used_ticket, peer, facts: None }));
-        self.caller = Some(Box::new(Known { mode, id, actor, arrival, pending, objects: Vec::new(), recovery }));
+        let arrival = Arrival {
+            displaced: tokio_util::sync::CancellationToken::new(),
+            elsewhere: None,
+        };
+        let pending = Some(Box::new(Pending {
+            known,
+            used_ticket,
+            peer,
+            facts: None,
+        }));
+        self.caller = Some(Box::new(Known {
+            mode,
+            id,
+            actor,
+            arrival,
+            pending,
+            objects: Vec::new(),
+            recovery,
+        }));
     }
 
     /// The terminal has proved itself, but for a replay of a first message, and reports.
@@ -375,9 +428,11 @@ impl Call<'_> {
         now: tms_proto::machine::Instant,
         report: StatusReport,
     ) -> Result<(), CallError> {
-        let (inner, number, peer) = (self.inner, self.number, self.peer.to_string());
+        let (inner, peer) = (self.inner, self.peer.to_string());
         let Some(caller) = &mut self.caller else { return Ok(()) };
-        let Some(pending) = &mut caller.pending else { return Ok(()) };
+        let Some(pending) = &mut caller.pending else {
+            return Ok(());
+        };
         tracing::Span::current().record("terminal", tracing::field::display(&caller.actor));
         if let Some(permit) = &mut self.permit {
             permit.succeeded();
@@ -407,15 +462,20 @@ impl Call<'_> {
         });
         caller.objects = plan::objects(&pending.known.assignments);
         session.plan(now, plan)?;
-        caller.arrival = inner.online.arrive(caller.id, number, &peer);
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
             peer,
-            elsewhere: caller.arrival.elsewhere.take(),
+            elsewhere: None,
             report,
             credential: pending.peer.as_ref().map(|peer| {
                 let known = hex::encode(peer.remember().to_vec());
-                (peer.key(), Credential { id: peer.credential(), known })
+                (
+                    peer.key(),
+                    Credential {
+                        id: peer.credential(),
+                        known,
+                    },
+                )
             }),
             used_ticket: pending.used_ticket,
             ticket: ticket.map(|ticket| ticket.sealed),
@@ -434,14 +494,25 @@ impl Call<'_> {
         ack: PlanAck,
     ) -> Result<(), CallError> {
         let Some(caller) = &mut self.caller else { return Ok(()) };
-        let Some(pending) = caller.pending.take() else { return Ok(()) };
+        let Some(pending) = caller.pending.take() else {
+            return Ok(());
+        };
         let Some(mut facts) = pending.facts else { return Ok(()) };
         facts.refused = ack.refused;
+        // Only now is it known to be alive: a replay must not end another call of the terminal's.
+        caller.arrival = self.inner.online.arrive(caller.id, self.number, &facts.peer);
+        facts.elsewhere = caller.arrival.elsewhere.take();
         self.inner.record_check_in(pending.known, &facts).await?;
         info!(mode = facts.mode, trigger = %facts.report.trigger.kind, contact = facts.report.contact, "checked in");
         let numbers: Vec<u32> = facts.report.results.iter().map(|result| result.number).collect();
         if !numbers.is_empty() {
-            session.send(now, ResultAck { numbers, next_contact: None })?;
+            session.send(
+                now,
+                ResultAck {
+                    numbers,
+                    next_contact: None,
+                },
+            )?;
         }
         Ok(())
     }
@@ -452,7 +523,10 @@ impl Call<'_> {
         now: tms_proto::machine::Instant,
         get: &ObjectGet,
     ) -> Result<(), CallError> {
-        let planned = self.caller.as_ref().is_some_and(|caller| caller.objects.contains(&get.digest));
+        let planned = self
+            .caller
+            .as_ref()
+            .is_some_and(|caller| caller.objects.contains(&get.digest));
         if !planned {
             warn!(object = %get.digest.short(), "object is not in the plan");
             session.start(now, 0, Some(ResultCode::Gone))?;
@@ -481,31 +555,54 @@ impl Call<'_> {
         let inner = self.inner;
         let (id, actor) = (caller.id, caller.actor.as_str());
         if caller.recovery && !matches!(message, Message::CertificateRequest(_) | Message::Bye(_)) {
-            session.send(now, refused(&message, ResultCode::Expired, "only a certificate request is allowed"))?;
+            session.send(
+                now,
+                refused(&message, ResultCode::Expired, "only a certificate request is allowed"),
+            )?;
             return Ok(());
         }
         match message {
             Message::Bye(bye) => {
                 debug!(code = %bye.code, "goodbye");
-                session.bye(now, Bye { code: ResultCode::Success, next_contact: None })?;
+                session.bye(
+                    now,
+                    Bye {
+                        code: ResultCode::Success,
+                        next_contact: None,
+                    },
+                )?;
             }
             Message::ActionResult(result) => {
                 info!(action = result.action, stage = %result.stage, code = %result.code, attempt = result.attempt, "result");
                 inner.record_result(id, actor, &result).await?;
-                session.send(now, ResultAck { numbers: vec![result.number], next_contact: None })?;
+                session.send(
+                    now,
+                    ResultAck {
+                        numbers: vec![result.number],
+                        next_contact: None,
+                    },
+                )?;
             }
             Message::StatusReport(report) => match report.inventory {
                 Some(inventory) => inner.record_inventory(id, report.inventory_digest, &inventory).await?,
-                None => session.send(now, refused_tag(0x61, ResultCode::Missing, "no inventory in the report"))?,
+                None => session.send(
+                    now,
+                    refused_tag(0x61, ResultCode::Missing, "no inventory in the report"),
+                )?,
             },
             Message::TextReceipt(receipt) => {
                 let what = "text receipt".to_owned();
                 let text = Some(format!("text {} {}", receipt.id, receipt.status));
-                inner.record_event(id, actor, EventKind::Terminal { what, text }).await?;
+                inner
+                    .record_event(id, actor, EventKind::Terminal { what, text })
+                    .await?;
             }
             Message::Event(event) => {
                 warn!(kind = %event.kind, "terminal reports an event");
-                let kind = EventKind::Terminal { what: event.kind.to_string(), text: event.text };
+                let kind = EventKind::Terminal {
+                    what: event.kind.to_string(),
+                    text: event.text,
+                };
                 inner.record_event(id, actor, kind).await?;
             }
             Message::CertificateRequest(request) => {
@@ -515,12 +612,22 @@ impl Call<'_> {
             }
             Message::Register(_) => {
                 let text = Some("registration is not offered by this server".to_owned());
-                session.send(now, RegisterAnswer { code: ResultCode::NotSupported, logical: None, text })?;
+                session.send(
+                    now,
+                    RegisterAnswer {
+                        code: ResultCode::NotSupported,
+                        logical: None,
+                        text,
+                    },
+                )?;
             }
             Message::Reject(reject) => warn!(code = %reject.code, "terminal refused a message"),
             other => {
                 debug!(message = other.name(), "message not offered");
-                session.send(now, refused(&other, ResultCode::NotSupported, "not offered by this server"))?;
+                session.send(
+                    now,
+                    refused(&other, ResultCode::NotSupported, "not offered by this server"),
+                )?;
             }
         }
         Ok(())
@@ -528,7 +635,10 @@ impl Call<'_> {
 
     /// The renewed certificate of a terminal, if an operator had one made for the key that it has (§10.6).
     async fn renewal(&self, key: Digest) -> Result<CertificateGrant, StoreError> {
-        let none = |code| CertificateGrant { code, certificate: None };
+        let none = |code| CertificateGrant {
+            code,
+            certificate: None,
+        };
         let Some(caller) = &self.caller else {
             return Ok(none(ResultCode::UnknownReference));
         };
@@ -539,10 +649,18 @@ impl Call<'_> {
         if terminal.key.is_some_and(|pinned| pinned.0 != key) {
             return Ok(none(ResultCode::PartyMismatch));
         }
-        Ok(match terminal.renewed_certificate.and_then(|certificate| hex::decode(certificate).ok()) {
-            Some(certificate) => CertificateGrant { code: ResultCode::Success, certificate: Some(certificate.into()) },
-            None => none(ResultCode::Missing),
-        })
+        Ok(
+            match terminal
+                .renewed_certificate
+                .and_then(|certificate| hex::decode(certificate).ok())
+            {
+                Some(certificate) => CertificateGrant {
+                    code: ResultCode::Success,
+                    certificate: Some(certificate.into()),
+                },
+                None => none(ResultCode::Missing),
+            },
+        )
     }
 
     /// The caller did wrong, and pays for it.
@@ -586,7 +704,12 @@ fn blob_code(error: &BlobError) -> ResultCode {
 }
 
 fn reject(code: ResultCode, text: &str, retry_after: Option<u32>) -> Reject {
-    Reject { code, message: None, text: Some(text.to_owned()), retry_after }
+    Reject {
+        code,
+        message: None,
+        text: Some(text.to_owned()),
+        retry_after,
+    }
 }
 
 fn refused(message: &Message, code: ResultCode, text: &str) -> Reject {
@@ -594,5 +717,10 @@ fn refused(message: &Message, code: ResultCode, text: &str) -> Reject {
 }
 
 fn refused_tag(tag: u8, code: ResultCode, text: &str) -> Reject {
-    Reject { code, message: Some(tag), text: Some(text.to_owned()), retry_after: None }
+    Reject {
+        code,
+        message: Some(tag),
+        text: Some(text.to_owned()),
+        retry_after: None,
+    }
 }

@@ -130,10 +130,18 @@ impl Server {
     /// # Errors
     /// Where the listener fails for good.
     pub async fn serve(&self, listener: &mut dyn Listener) -> io::Result<()> {
-        while let Some(incoming) = self.inner.stop.run_until_cancelled(listener.accept()).await.transpose()? {
+        while let Some(incoming) = self
+            .inner
+            .stop
+            .run_until_cancelled(listener.accept())
+            .await
+            .transpose()?
+        {
             let server = self.clone();
             // Boxed, so that a task costs what its session needs and not what the largest step of it would.
-            self.inner.sessions.spawn(Box::pin(async move { server.session(incoming).await }));
+            self.inner
+                .sessions
+                .spawn(Box::pin(async move { server.session(incoming).await }));
         }
         Ok(())
     }

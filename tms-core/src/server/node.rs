@@ -46,7 +46,11 @@ impl Node {
         if certificate.body().key.id() != signer.public_key().id() {
             return Err(NodeError::WrongKey);
         }
-        Ok(Self { signer, certificate, identities: RwLock::default() })
+        Ok(Self {
+            signer,
+            certificate,
+            identities: RwLock::default(),
+        })
     }
 
     /// The identity to show at `now`: the one that the terminal remembers, while that is valid, or today's.
@@ -82,19 +86,41 @@ impl Node {
         let not_before = u64::from(epoch) * DAY;
         // Terminals may remember it for as long as it is valid, and no longer (§10.3).
         let not_after = not_before.saturating_add(MAX_SERVER_VALIDITY);
-        let statement =
-            statement(Role::Server, epoch, not_before, not_after, static_key.public(), &self.certificate);
+        let statement = statement(
+            Role::Server,
+            epoch,
+            not_before,
+            not_after,
+            static_key.public(),
+            &self.certificate,
+        );
         let signature = self.signer.sign(CHANNEL_DOMAIN, &statement).await?;
-        let channel = ChannelCertificate { epoch, not_before, not_after, signature: signature.into() };
+        let channel = ChannelCertificate {
+            epoch,
+            not_before,
+            not_after,
+            signature: signature.into(),
+        };
         let credentials = Credentials::new(self.certificate.clone(), channel);
-        let identity = ServerIdentity { static_key, credentials: credentials.encode().clone(), id: credentials.id() };
-        Ok(Dated { epoch, not_after, identity: Arc::new(identity) })
+        let identity = ServerIdentity {
+            static_key,
+            credentials: credentials.encode().clone(),
+            id: credentials.id(),
+        };
+        Ok(Dated {
+            epoch,
+            not_after,
+            identity: Arc::new(identity),
+        })
     }
 }
 
 fn pick(identities: &[Dated], remembered: Option<CredentialId>, epoch: u32, now: u64) -> Option<Arc<ServerIdentity>> {
     let valid = |dated: &&Dated| dated.not_after > now;
-    let known = identities.iter().filter(valid).find(|dated| remembered == Some(dated.identity.id));
+    let known = identities
+        .iter()
+        .filter(valid)
+        .find(|dated| remembered == Some(dated.identity.id));
     let today = || identities.iter().find(|dated| dated.epoch == epoch);
     known.or_else(today).map(|dated| Arc::clone(&dated.identity))
 }

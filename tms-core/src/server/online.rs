@@ -30,8 +30,16 @@ impl Online {
     /// call has timed out.
     pub(super) fn arrive(&self, terminal: TerminalId, number: u64, peer: &str) -> Arrival {
         let displaced = CancellationToken::new();
-        let call = Call { number, peer: peer.to_owned(), displaced: displaced.clone() };
-        let earlier = self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, call);
+        let call = Call {
+            number,
+            peer: peer.to_owned(),
+            displaced: displaced.clone(),
+        };
+        let earlier = self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(terminal, call);
         let elsewhere = earlier.map(|earlier| {
             earlier.displaced.cancel();
             earlier.peer

@@ -20,7 +20,11 @@ pub struct ContactPolicy {
 impl Default for ContactPolicy {
     /// Once a day, spread over an hour, with an hour to get through.
     fn default() -> Self {
-        Self { period: 86_400, spread: 3_600, window: 3_600 }
+        Self {
+            period: 86_400,
+            spread: 3_600,
+            window: 3_600,
+        }
     }
 }
 
@@ -61,7 +65,10 @@ pub fn plan(known: &CheckIn, report: &StatusReport, next_contact: NextContact) -
     } else {
         // A number that the terminal has seen is never given to other actions, even where this server lost count.
         let held = report.plan.unwrap_or_default();
-        PlanStanding { sequence: terminal.plan.sequence.max(held).saturating_add(1), digest }
+        PlanStanding {
+            sequence: terminal.plan.sequence.max(held).saturating_add(1),
+            digest,
+        }
     };
     let unchanged = report.plan == Some(standing.sequence);
     let wanted = wants_inventory(terminal, report).then_some(Wanted::INVENTORY);
@@ -97,7 +104,10 @@ pub fn recovery(terminal: &Terminal, next_contact: NextContact) -> Plan {
 #[must_use]
 pub fn objects(assignments: &[Versioned<Assignment>]) -> Vec<Digest> {
     let packages = assignments.iter().map(|assignment| &assignment.record.package);
-    packages.flat_map(|package| [Some(package.manifest), Some(package.content), package.block_map]).flatten().collect()
+    packages
+        .flat_map(|package| [Some(package.manifest), Some(package.content), package.block_map])
+        .flatten()
+        .collect()
 }
 
 /// What an assignment becomes when the terminal reports `result`, or `None` where that changes nothing: it is old, or
@@ -111,7 +121,11 @@ pub fn apply(assignment: &Assignment, result: &ActionResult, now: u64) -> Option
         return None;
     }
     let refused = result.stage == Stage::Rejected;
-    let over = if refused { result.code.is_permanent() } else { result.stage.is_final() };
+    let over = if refused {
+        result.code.is_permanent()
+    } else {
+        result.stage.is_final()
+    };
     // What was over stays over, unless the terminal says that the new version runs after all.
     let closed = assignment.closed || over;
     let kept = assignment.closed && result.stage != Stage::RunningConfirmed && result.stage != Stage::RolledBack;
@@ -119,7 +133,10 @@ pub fn apply(assignment: &Assignment, result: &ActionResult, now: u64) -> Option
         stage: if kept { assignment.stage } else { result.stage },
         code: if kept { assignment.code } else { result.code },
         attempt: result.attempt,
-        text: result.text.as_deref().map(|text| text.chars().filter(|char| !char.is_control()).take(70).collect()),
+        text: result
+            .text
+            .as_deref()
+            .map(|text| text.chars().filter(|char| !char.is_control()).take(70).collect()),
         closed,
         result: result.number,
         updated: now,
@@ -131,7 +148,10 @@ pub fn apply(assignment: &Assignment, result: &ActionResult, now: u64) -> Option
 /// else, and is not believed.
 #[must_use]
 pub fn is_truthful(assignment: &Assignment, result: &ActionResult) -> bool {
-    result.stage != Stage::RunningConfirmed || result.running.is_none_or(|running| running == assignment.package.content)
+    result.stage != Stage::RunningConfirmed
+        || result
+            .running
+            .is_none_or(|running| running == assignment.package.content)
 }
 
 /// Whether a package is meant for terminals of this vendor and model; one that names no model is for all.

@@ -3,8 +3,8 @@
 use super::Inner;
 use super::plan::{self, Planned};
 use crate::store::{
-    ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect, InventoryRecord,
-    Key, KeyId, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState, Versioned,
+    ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect,
+    InventoryRecord, Key, KeyId, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState, Versioned,
 };
 use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
@@ -56,7 +56,9 @@ impl Inner {
         let now = self.services.clock.now();
         let touched = self.touched(known, &report.results, &[], now).await?;
         for Touched { after, .. } in touched {
-            known.assignments.retain(|assignment| assignment.record.action != after.action || !after.closed);
+            known
+                .assignments
+                .retain(|assignment| assignment.record.action != after.action || !after.closed);
         }
         Ok(plan::plan(known, report, next_contact))
     }
@@ -78,7 +80,14 @@ impl Inner {
         let now = self.services.clock.now();
         let before = &known.terminal.record;
         let report = &facts.report;
-        let event = |kind| Change::Append(Event { time: now, terminal: Some(before.id), actor: before.holder.to_string(), kind });
+        let event = |kind| {
+            Change::Append(Event {
+                time: now,
+                terminal: Some(before.id),
+                actor: before.holder.to_string(),
+                kind,
+            })
+        };
         let mut terminal = before.clone();
         let mut changes = Vec::with_capacity(2);
 
@@ -124,7 +133,12 @@ impl Inner {
     }
 
     /// Records one result. An old or repeated one is recorded already.
-    pub(super) async fn record_result(&self, id: TerminalId, actor: &str, result: &ActionResult) -> Result<(), StoreError> {
+    pub(super) async fn record_result(
+        &self,
+        id: TerminalId,
+        actor: &str,
+        result: &ActionResult,
+    ) -> Result<(), StoreError> {
         let now = self.services.clock.now();
         for _ in 0..ATTEMPTS {
             let Some(before) = self.assignment(id, ActionId(result.action)).await? else {
@@ -134,7 +148,12 @@ impl Inner {
                 return Ok(());
             };
             let kind = result_event(&after);
-            let event = Event { time: now, terminal: Some(id), actor: actor.to_owned(), kind };
+            let event = Event {
+                time: now,
+                terminal: Some(id),
+                actor: actor.to_owned(),
+                kind,
+            };
             let changes = vec![Touched { before, after }.into(), Change::Append(event)];
             match self.services.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
@@ -169,7 +188,12 @@ impl Inner {
 
     /// Records something that happened.
     pub(super) async fn record_event(&self, id: TerminalId, actor: &str, kind: EventKind) -> Result<(), StoreError> {
-        let event = Event { time: self.services.clock.now(), terminal: Some(id), actor: actor.to_owned(), kind };
+        let event = Event {
+            time: self.services.clock.now(),
+            terminal: Some(id),
+            actor: actor.to_owned(),
+            kind,
+        };
         self.services.store.commit(vec![Change::Append(event)]).await
     }
 
@@ -181,7 +205,10 @@ impl Inner {
     async fn assignment(&self, id: TerminalId, action: ActionId) -> Result<Option<Versioned<Assignment>>, StoreError> {
         let found = self.services.store.get(&Key::Assignment(id, action)).await?;
         Ok(found.and_then(|found| match found.record {
-            Record::Assignment(assignment) => Some(Versioned { version: found.version, record: *assignment }),
+            Record::Assignment(assignment) => Some(Versioned {
+                version: found.version,
+                record: *assignment,
+            }),
             _ => None,
         }))
     }
@@ -195,12 +222,19 @@ impl Inner {
     ) -> Result<Vec<Touched>, StoreError> {
         let id = known.terminal.record.id;
         let mut touched: Vec<Touched> = Vec::new();
-        let named = results.iter().map(|result| result.action).chain(refused.iter().map(|refusal| refusal.action));
+        let named = results
+            .iter()
+            .map(|result| result.action)
+            .chain(refused.iter().map(|refusal| refusal.action));
         for action in named.map(ActionId) {
             if touched.iter().any(|touched| touched.before.record.action == action) {
                 continue;
             }
-            let open = known.assignments.iter().find(|assignment| assignment.record.action == action).cloned();
+            let open = known
+                .assignments
+                .iter()
+                .find(|assignment| assignment.record.action == action)
+                .cloned();
             // An action that is over is not in the check-in's read: a late truth is rare.
             let before = match open {
                 Some(before) => Some(before),
@@ -211,7 +245,10 @@ impl Inner {
             for result in results.iter().filter(|result| ActionId(result.action) == action) {
                 record = after(&record, result, now).unwrap_or(record);
             }
-            if let Some(refusal) = refused.iter().find(|refusal| ActionId(refusal.action) == action && !record.closed) {
+            if let Some(refusal) = refused
+                .iter()
+                .find(|refusal| ActionId(refusal.action) == action && !record.closed)
+            {
                 record.stage = Stage::Rejected;
                 record.code = refusal.code;
                 record.closed = refusal.code.is_permanent();
@@ -243,11 +280,20 @@ fn after(assignment: &Assignment, result: &ActionResult, now: u64) -> Option<Ass
 }
 
 fn result_event(after: &Assignment) -> EventKind {
-    EventKind::Result { action: after.action, stage: after.stage, code: after.code, attempt: after.attempt }
+    EventKind::Result {
+        action: after.action,
+        stage: after.stage,
+        code: after.code,
+        attempt: after.attempt,
+    }
 }
 
 fn inventory_change(terminal: TerminalId, inventory: &Inventory, now: u64) -> Change {
-    let record = InventoryRecord { terminal, inventory: inventory.clone(), reported: now };
+    let record = InventoryRecord {
+        terminal,
+        inventory: inventory.clone(),
+        reported: now,
+    };
     Change::Put(Expect::Any, record.into())
 }
 

@@ -39,11 +39,22 @@ impl TicketKey {
         entropy.fill(&mut nonce);
         entropy.fill(&mut key);
         let aad = aad(terminal, random);
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), Payload { msg: &key, aad: &aad }).ok()?;
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), Payload { msg: &key, aad: &aad })
+            .ok()?;
         let psk = Psk::new(key);
         key.zeroize();
-        let sealed = SealedTicket { id: random, sealed: hex::encode(nonce) + &hex::encode(sealed), expires };
-        Some(NewTicket { id: ticket_id(terminal, random), key: psk, sealed })
+        let sealed = SealedTicket {
+            id: random,
+            sealed: hex::encode(nonce) + &hex::encode(sealed),
+            expires,
+        };
+        Some(NewTicket {
+            id: ticket_id(terminal, random),
+            key: psk,
+            sealed,
+        })
     }
 
     /// The ticket's key, or `None` where it was sealed under another key, for another terminal, or was changed.
@@ -51,7 +62,10 @@ impl TicketKey {
         let sealed = hex::decode(&ticket.sealed).ok()?;
         let (nonce, sealed) = sealed.split_first_chunk::<24>()?;
         let aad = aad(terminal, ticket.id);
-        let mut key = self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()?;
+        let mut key = self
+            .cipher()
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad })
+            .ok()?;
         let psk = <[u8; 32]>::try_from(key.as_slice()).ok().map(Psk::new);
         key.zeroize();
         psk

@@ -69,7 +69,10 @@ impl Store for MemoryStore {
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError> {
         let state = self.state();
         let page = state.events.range((Excluded(after), Unbounded));
-        Ok(page.map(|(sequence, event)| (*sequence, event.clone())).take(length(limit)).collect())
+        Ok(page
+            .map(|(sequence, event)| (*sequence, event.clone()))
+            .take(length(limit))
+            .collect())
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
@@ -88,9 +91,13 @@ impl State {
 
     fn terminal(&self, id: TerminalId) -> Option<Versioned<&Terminal>> {
         match self.records.get(&Key::Terminal(id)) {
-            Some(Versioned { version, record: Record::Terminal(terminal) }) => {
-                Some(Versioned { version: *version, record: terminal })
-            }
+            Some(Versioned {
+                version,
+                record: Record::Terminal(terminal),
+            }) => Some(Versioned {
+                version: *version,
+                record: terminal,
+            }),
             _ => None,
         }
     }
@@ -100,39 +107,57 @@ impl State {
             Caller::Id(id) => *id,
             Caller::Holder(holder) => *self.holders.get(holder)?,
             Caller::Credential(credential) => {
-                let first = self.credentials.range((Included((*credential, TerminalId(0))), Unbounded)).next();
+                let first = self
+                    .credentials
+                    .range((Included((*credential, TerminalId(0))), Unbounded))
+                    .next();
                 first.filter(|(found, _)| found == credential)?.1
             }
         };
         let terminal = self.terminal(id)?;
         let of_terminal = Key::Assignment(id, ActionId(0))..=Key::Assignment(id, ActionId(u64::MAX));
         let open = self.records.range(of_terminal).filter_map(|(_, record)| match record {
-            Versioned { version, record: Record::Assignment(assignment) } if !assignment.closed => {
-                Some(Versioned { version: *version, record: (**assignment).clone() })
-            }
+            Versioned {
+                version,
+                record: Record::Assignment(assignment),
+            } if !assignment.closed => Some(Versioned {
+                version: *version,
+                record: (**assignment).clone(),
+            }),
             _ => None,
         });
         Some(CheckIn {
-            terminal: Versioned { version: terminal.version, record: terminal.record.clone() },
+            terminal: Versioned {
+                version: terminal.version,
+                record: terminal.record.clone(),
+            },
             assignments: open.collect(),
         })
     }
 
     fn list(&self, query: &Query, limit: u32) -> Vec<Versioned<Record>> {
         let (after, first, last) = match query {
-            Query::Terminals(after) => {
-                (after.map(Key::Terminal), Key::Terminal(TerminalId(0)), Key::Terminal(TerminalId(u64::MAX)))
-            }
-            Query::Packages(after) => {
-                (after.map(Key::Package), Key::Package(Digest([0; 32])), Key::Package(Digest([0xFF; 32])))
-            }
+            Query::Terminals(after) => (
+                after.map(Key::Terminal),
+                Key::Terminal(TerminalId(0)),
+                Key::Terminal(TerminalId(u64::MAX)),
+            ),
+            Query::Packages(after) => (
+                after.map(Key::Package),
+                Key::Package(Digest([0; 32])),
+                Key::Package(Digest([0xFF; 32])),
+            ),
             Query::Assignments(terminal, after) => {
                 let key = |action| Key::Assignment(*terminal, action);
                 (after.map(key), key(ActionId(0)), key(ActionId(u64::MAX)))
             }
         };
         let from = after.map_or(Included(first), Excluded);
-        self.records.range((from, Included(last))).map(|(_, record)| record.clone()).take(length(limit)).collect()
+        self.records
+            .range((from, Included(last)))
+            .map(|(_, record)| record.clone())
+            .take(length(limit))
+            .collect()
     }
 
     /// Whether every expectation holds now, and no two terminals would have one holder afterwards.
@@ -179,7 +204,12 @@ impl State {
                     let key = record.key();
                     if let Record::Terminal(terminal) = &record {
                         self.holders.insert(terminal.holder.clone(), terminal.id);
-                        self.credentials.extend(terminal.credential.iter().map(|credential| (credential.id, terminal.id)));
+                        self.credentials.extend(
+                            terminal
+                                .credential
+                                .iter()
+                                .map(|credential| (credential.id, terminal.id)),
+                        );
                     }
                     let version = self.version(&key).map_or(1, |version| version.saturating_add(1));
                     self.records.insert(key, Versioned { version, record });
@@ -197,7 +227,11 @@ impl State {
 
     /// Forgets by what names a terminal is found, where `key` is one.
     fn forget_names(&mut self, key: &Key) {
-        if let Some(Versioned { record: Record::Terminal(terminal), .. }) = self.records.get(key) {
+        if let Some(Versioned {
+            record: Record::Terminal(terminal),
+            ..
+        }) = self.records.get(key)
+        {
             self.holders.remove(&terminal.holder);
             if let Some(credential) = &terminal.credential {
                 self.credentials.remove(&(credential.id, terminal.id));
@@ -236,6 +270,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_record() {
-        assert_eq!(format!("{:?}", MemoryStore::new()), "MemoryStore { records: 0, events: 0 }");
+        assert_eq!(
+            format!("{:?}", MemoryStore::new()),
+            "MemoryStore { records: 0, events: 0 }"
+        );
     }
 }

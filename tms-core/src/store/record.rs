@@ -127,7 +127,9 @@ pub struct SealedTicket {
 
 impl fmt::Debug for SealedTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedTicket").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("SealedTicket")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 

@@ -134,7 +134,11 @@ fn the_suite_catches_every_broken_store() {
 #[test]
 fn every_clause_catches_a_broken_store() {
     for clause in clauses::<BrokenFixture>() {
-        assert!(DEFECTS.iter().any(|(_, by)| *by == clause.name()), "{} catches nothing", clause.name());
+        assert!(
+            DEFECTS.iter().any(|(_, by)| *by == clause.name()),
+            "{} catches nothing",
+            clause.name()
+        );
     }
 }
 
@@ -149,7 +153,11 @@ fn the_harness_itself_is_right() {
 
 fn prove(defect: Defect, name: &str) -> Result<(), Violation> {
     let clause = clauses().into_iter().find(|clause| clause.name() == name).expect(name);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(clause.prove(&BrokenFixture(defect)))
 }
 
@@ -195,7 +203,11 @@ impl Fixture for BrokenFixture {
     type Home = Home;
 
     async fn home(&self) -> Home {
-        Home { defect: self.0, disk: Mutex::default(), all: Arc::default() }
+        Home {
+            defect: self.0,
+            disk: Mutex::default(),
+            all: Arc::default(),
+        }
     }
 
     async fn open(&self, home: &Home) -> Arc<dyn Store> {
@@ -206,7 +218,8 @@ impl Fixture for BrokenFixture {
             if home.defect == LosesLastCommit {
                 kept.pop();
             } else {
-                kept.iter_mut().for_each(|changes| changes.retain(|change| change.key().is_some()));
+                kept.iter_mut()
+                    .for_each(|changes| changes.retain(|change| change.key().is_some()));
             }
             let memory = replay(kept).await;
             home.disk.lock().unwrap().memory = memory;
@@ -265,7 +278,10 @@ impl Store for BrokenStore {
                     if let Record::Assignment(assignment) = other.record
                         && (self.defect == ClosedAssignments || !assignment.closed)
                     {
-                        found.assignments.push(Versioned { version: other.version, record: *assignment });
+                        found.assignments.push(Versioned {
+                            version: other.version,
+                            record: *assignment,
+                        });
                     }
                 }
             }
@@ -325,7 +341,11 @@ impl Store for BrokenStore {
             EventsIncludeStart => self.inner.events(after.saturating_sub(1), limit).await,
             EventsAppearBehind => {
                 let events = self.all.events.lock().unwrap();
-                let page = events.0.iter().filter(|(sequence, _)| after < **sequence).take(limit as usize);
+                let page = events
+                    .0
+                    .iter()
+                    .filter(|(sequence, _)| after < **sequence)
+                    .take(limit as usize);
                 Ok(page.map(|(sequence, event)| (*sequence, event.clone())).collect())
             }
             LateEvents => {
@@ -378,7 +398,10 @@ impl BrokenStore {
         for change in &mut *changes {
             match (self.defect, change) {
                 (ForgetsExpectations, Change::Put(expect, _) | Change::Remove(expect, _)) => *expect = Expect::Any,
-                (VersionsFromZero, Change::Put(Expect::Version(version), _) | Change::Remove(Expect::Version(version), _)) => {
+                (
+                    VersionsFromZero,
+                    Change::Put(Expect::Version(version), _) | Change::Remove(Expect::Version(version), _),
+                ) => {
                     *version = version.saturating_add(1);
                 }
                 (VersionsSurviveRemoval, Change::Put(Expect::Version(version), record)) => {
@@ -411,7 +434,11 @@ impl BrokenStore {
                 }
                 (Cascades, Change::Remove(_, Key::Terminal(id))) => {
                     more.push(Change::Remove(Expect::Any, Key::Inventory(*id)));
-                    for owned in self.inner.list(&Query::Assignments(*id, Option::None), u32::MAX).await? {
+                    for owned in self
+                        .inner
+                        .list(&Query::Assignments(*id, Option::None), u32::MAX)
+                        .await?
+                    {
                         more.push(Change::Remove(Expect::Any, owned.record.key()));
                     }
                 }
@@ -475,7 +502,13 @@ impl BrokenStore {
             EventsAppearBehind => {
                 let appended: Vec<_> = changes
                     .iter()
-                    .filter_map(|change| if let Change::Append(event) = change { Some(event.clone()) } else { Option::None })
+                    .filter_map(|change| {
+                        if let Change::Append(event) = change {
+                            Some(event.clone())
+                        } else {
+                            Option::None
+                        }
+                    })
                     .collect();
                 self.inner.commit(changes).await?;
                 let first = {
@@ -497,7 +530,10 @@ impl BrokenStore {
         for change in changes {
             match change {
                 Change::Put(_, Record::Terminal(terminal)) => {
-                    let credential = terminal.credential.iter().map(|credential| (credential.id, terminal.id));
+                    let credential = terminal
+                        .credential
+                        .iter()
+                        .map(|credential| (credential.id, terminal.id));
                     self.all.credentials.lock().unwrap().extend(credential);
                 }
                 Change::Remove(_, key) if self.defect == VersionsSurviveRemoval => {

@@ -15,7 +15,10 @@ impl SeededEntropy {
     /// The bytes of this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed, blocks: AtomicU64::new(0) }
+        Self {
+            seed,
+            blocks: AtomicU64::new(0),
+        }
     }
 }
 
@@ -23,7 +26,10 @@ impl Entropy for SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {
             let block = self.blocks.fetch_add(1, Ordering::Relaxed);
-            let digest = Sha256::new().chain_update(self.seed.to_be_bytes()).chain_update(block.to_be_bytes()).finalize();
+            let digest = Sha256::new()
+                .chain_update(self.seed.to_be_bytes())
+                .chain_update(block.to_be_bytes())
+                .finalize();
             chunk.copy_from_slice(&digest[..chunk.len()]);
         }
     }

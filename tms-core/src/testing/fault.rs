@@ -66,7 +66,14 @@ impl FaultyStore {
     /// Wraps a store. Clones share the count and the schedule.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, schedule: Schedule) -> Self {
-        Self { inner, state: Arc::new(Mutex::new(State { schedule, calls: 0, faults: 0 })) }
+        Self {
+            inner,
+            state: Arc::new(Mutex::new(State {
+                schedule,
+                calls: 0,
+                faults: 0,
+            })),
+        }
     }
 
     /// Changes the schedule; calls are counted on.
@@ -171,20 +178,32 @@ mod tests {
     #[tokio::test]
     async fn the_nth_call_fails_or_is_lost() {
         let inner = Arc::new(MemoryStore::new());
-        let store = FaultyStore::new(inner.clone(), Schedule::At { call: 2, fault: Fault::Fail });
+        let store = FaultyStore::new(
+            inner.clone(),
+            Schedule::At {
+                call: 2,
+                fault: Fault::Fail,
+            },
+        );
         store.commit(append("one")).await.unwrap();
         let error = store.commit(append("two")).await.unwrap_err();
         assert_eq!(error.to_string(), "store unavailable: injected at call 2");
         assert!(error.is_transient());
         assert_eq!(count(&*inner).await, 1);
 
-        store.schedule(Schedule::At { call: 3, fault: Fault::Lose });
+        store.schedule(Schedule::At {
+            call: 3,
+            fault: Fault::Lose,
+        });
         assert!(store.commit(append("three")).await.unwrap_err().is_transient());
         assert_eq!(count(&*inner).await, 2);
         store.commit(append("four")).await.unwrap();
         assert_eq!((count(&*inner).await, store.calls(), store.faults()), (3, 4, 2));
 
-        store.schedule(Schedule::From { call: 6, fault: Fault::Fail });
+        store.schedule(Schedule::From {
+            call: 6,
+            fault: Fault::Fail,
+        });
         assert!(store.get(&Key::Terminal(crate::store::TerminalId(1))).await.is_ok());
         assert!(store.check_in(&Caller::Holder(sample::holder("x"))).await.is_err());
         assert!(store.list(&Query::Terminals(None), 1).await.is_err());
@@ -196,8 +215,14 @@ mod tests {
         let mut runs = Vec::new();
         for _ in 0..2 {
             let inner = Arc::new(MemoryStore::new());
-            let store =
-                FaultyStore::new(inner.clone(), Schedule::Random { seed: Seed::new(7), fail: 200, lose: 200 });
+            let store = FaultyStore::new(
+                inner.clone(),
+                Schedule::Random {
+                    seed: Seed::new(7),
+                    fail: 200,
+                    lose: 200,
+                },
+            );
             let mut run = Vec::new();
             for _ in 0..100 {
                 run.push(store.commit(append("x")).await.is_ok());

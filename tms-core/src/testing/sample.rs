@@ -7,9 +7,7 @@ use crate::store::{
 use bytes::Bytes;
 use tms_proto::code::{ComponentKind, ComponentStatus, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
-use tms_proto::message::{
-    Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet,
-};
+use tms_proto::message::{Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet};
 
 /// An hour of the year 2026, in seconds since 1970 UTC.
 pub const NOW: u64 = 1_790_000_000;
@@ -17,14 +15,21 @@ pub const NOW: u64 = 1_790_000_000;
 /// A holder with this serial number.
 #[must_use]
 pub fn holder(serial: &str) -> Holder {
-    Holder { vendor: "acme".to_owned(), model: "t-1000".to_owned(), serial: serial.to_owned() }
+    Holder {
+        vendor: "acme".to_owned(),
+        model: "t-1000".to_owned(),
+        serial: serial.to_owned(),
+    }
 }
 
 /// A remembered credential, told apart by `seed`.
 #[must_use]
 pub fn credential(seed: u64) -> Credential {
     let digest = Digest::of(&seed.to_be_bytes());
-    Credential { id: CredentialId::of(&digest.0), known: format!("{digest}{digest}{digest}") }
+    Credential {
+        id: CredentialId::of(&digest.0),
+        known: format!("{digest}{digest}{digest}"),
+    }
 }
 
 /// A terminal as it stands after some check-ins: active, with a credential of its own and two tickets.
@@ -45,7 +50,10 @@ pub fn terminal(id: u64) -> Terminal {
         main_key_epoch: Some(3),
         tickets: vec![ticket(1), ticket(2)],
         contact: 17,
-        plan: PlanStanding { sequence: 4, digest: Some(Digest::of(b"plan")) },
+        plan: PlanStanding {
+            sequence: 4,
+            digest: Some(Digest::of(b"plan")),
+        },
         last_action: 9,
         inventory: Some(Digest::of(b"inventory")),
         last_check_in: Some(NOW),
@@ -180,7 +188,10 @@ pub fn said(terminal: u64, what: &str) -> Event {
         time: NOW,
         terminal: Some(TerminalId(terminal)),
         actor: "operator".to_owned(),
-        kind: EventKind::Terminal { what: what.to_owned(), text: Some("said".to_owned()) },
+        kind: EventKind::Terminal {
+            what: what.to_owned(),
+            text: Some("said".to_owned()),
+        },
     }
 }
 
@@ -191,17 +202,34 @@ pub fn events(terminal: u64) -> Vec<Event> {
     let action = ActionId(3);
     let kinds = [
         EventKind::Enrolled,
-        EventKind::StateChanged { state: TerminalState::Blacklisted },
+        EventKind::StateChanged {
+            state: TerminalState::Blacklisted,
+        },
         EventKind::CertificateRenewed,
         EventKind::Published { manifest },
         EventKind::Queued { action, manifest },
         EventKind::Cancelled { action },
-        EventKind::Result { action, stage: Stage::Installed, code: ResultCode::NoSpace, attempt: 2 },
-        EventKind::CloneSuspected { evidence: "contact 7 came twice".to_owned() },
-        EventKind::Terminal { what: "tamper".to_owned(), text: None },
+        EventKind::Result {
+            action,
+            stage: Stage::Installed,
+            code: ResultCode::NoSpace,
+            attempt: 2,
+        },
+        EventKind::CloneSuspected {
+            evidence: "contact 7 came twice".to_owned(),
+        },
+        EventKind::Terminal {
+            what: "tamper".to_owned(),
+            text: None,
+        },
     ];
     let mut events = vec![checked_in(terminal, NOW)];
-    events.extend(kinds.map(|kind| Event { time: NOW, terminal: None, actor: "operator".to_owned(), kind }));
+    events.extend(kinds.map(|kind| Event {
+        time: NOW,
+        terminal: None,
+        actor: "operator".to_owned(),
+        kind,
+    }));
     events
 }
 
@@ -216,9 +244,12 @@ mod tests {
             assert_eq!(json["kind"], event.kind.name());
             assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
         }
-        for state in
-            [TerminalState::Enrolled, TerminalState::Active, TerminalState::Deactivated, TerminalState::Blacklisted]
-        {
+        for state in [
+            TerminalState::Enrolled,
+            TerminalState::Active,
+            TerminalState::Deactivated,
+            TerminalState::Blacklisted,
+        ] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
     }

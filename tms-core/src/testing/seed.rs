@@ -41,7 +41,10 @@ mod tests {
     fn a_seed_replays() {
         // the reference values of SplitMix64 for seed 1234567
         let mut seed = Seed::new(1_234_567);
-        assert_eq!([seed.next(), seed.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+        assert_eq!(
+            [seed.next(), seed.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
+        );
     }
 
     #[test]

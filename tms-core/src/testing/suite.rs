@@ -70,7 +70,10 @@ impl<F> fmt::Debug for Clause<F> {
 
 /// Proves the clause of this name.
 pub(super) fn prove<F>(clauses: Vec<Clause<F>>, fixture: &F, name: &str) {
-    let clause = clauses.into_iter().find(|clause| clause.name == name).expect("a clause of this name");
+    let clause = clauses
+        .into_iter()
+        .find(|clause| clause.name == name)
+        .expect("a clause of this name");
     if let Err(violation) = runtime().block_on(clause.prove(fixture)) {
         panic!("the contract is broken: {violation}");
     }
@@ -84,7 +87,11 @@ pub(super) fn cover<F>(clauses: &[Clause<F>], tests: &[&str]) {
 
 /// A runtime whose threads race.
 pub(super) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Makes sure that each clause catches a defect, and that each defect is caught by the clause that is named with it.
@@ -95,13 +102,20 @@ pub(super) fn catches<F: Send + Sync, D: Copy + Sync + fmt::Debug>(
     clauses: fn() -> Vec<Clause<F>>,
 ) {
     for clause in clauses() {
-        assert!(defects.iter().any(|(_, by)| *by == clause.name), "{} catches nothing", clause.name);
+        assert!(
+            defects.iter().any(|(_, by)| *by == clause.name),
+            "{} catches nothing",
+            clause.name
+        );
     }
     // Side by side: some are found by waiting for what does not come.
     let missed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for (defect, by) in defects {
-            let (clause, fixture) = (clauses().into_iter().find(|clause| clause.name == *by), fixture(*defect));
+            let (clause, fixture) = (
+                clauses().into_iter().find(|clause| clause.name == *by),
+                fixture(*defect),
+            );
             let (clause, missed) = (clause.expect("a clause of this name"), &missed);
             scope.spawn(move || {
                 if runtime().block_on(clause.prove(&fixture)).is_ok() {

@@ -25,8 +25,17 @@ pub fn pair() -> (DuplexStream, DuplexStream) {
 #[must_use]
 pub fn listen(connections: usize) -> (MemoryListener, MemoryDial) {
     let (sender, calls) = mpsc::channel(BACKLOG);
-    let listener = MemoryListener { calls, slots: Slots::new(connections) };
-    (listener, MemoryDial { calls: sender, count: Arc::default() })
+    let listener = MemoryListener {
+        calls,
+        slots: Slots::new(connections),
+    };
+    (
+        listener,
+        MemoryDial {
+            calls: sender,
+            count: Arc::default(),
+        },
+    )
 }
 
 /// Takes the calls of its [`MemoryDial`]s. Its peers are lines `memory-0`, `memory-1` and so on, in the order in which they
@@ -46,7 +55,11 @@ impl Listener for MemoryListener {
             return pending().await;
         };
         let peer = PeerInfo::on_line(format!("memory-{number}"));
-        Ok(Incoming { transport: Box::new(slot.hold(transport)), peer, profile: LinkProfile::TCP })
+        Ok(Incoming {
+            transport: Box::new(slot.hold(transport)),
+            peer,
+            profile: LinkProfile::TCP,
+        })
     }
 }
 
@@ -61,10 +74,18 @@ pub struct MemoryDial {
 impl Dial for MemoryDial {
     /// Fails with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) when the listener is gone.
     async fn dial(&mut self) -> io::Result<Outgoing> {
-        let place = self.calls.reserve().await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        let place = self
+            .calls
+            .reserve()
+            .await
+            .map_err(|_| io::ErrorKind::ConnectionRefused)?;
         let (near, far) = pair();
         place.send((far, self.count.fetch_add(1, Ordering::Relaxed)));
-        Ok(Outgoing { transport: Box::new(near), peer: PeerInfo::on_line("memory"), profile: LinkProfile::TCP })
+        Ok(Outgoing {
+            transport: Box::new(near),
+            peer: PeerInfo::on_line("memory"),
+            profile: LinkProfile::TCP,
+        })
     }
 }
 
@@ -89,6 +110,9 @@ mod tests {
     async fn without_a_listener_nobody_answers() {
         let (listener, mut dial) = listen(1);
         drop(listener);
-        assert_eq!(dial.dial().await.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            dial.dial().await.err().unwrap().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 }

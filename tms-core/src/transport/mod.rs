@@ -43,7 +43,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + ?Sized> Transport for T {}
 pub struct LinkProfile {
     /// How payloads are put on the stream (§2).
     pub envelope: Envelope,
-    /// The largest record to be sent, in bytes of plaintext: 64 to 16,384 (§5).
+    /// The largest record to be sent, in bytes of plaintext: 128 to 16,384 (§5).
     pub max_record: u16,
     /// What the line carries each way, where that is known; ten bits to the byte on a serial line.
     pub bits_per_second: Option<u32>,
@@ -53,13 +53,20 @@ pub struct LinkProfile {
 
 impl LinkProfile {
     /// TCP/IP, as fast as it is.
-    pub const TCP: Self = Self { envelope: Envelope::TCP, max_record: 16_384, bits_per_second: None, credit: 1 << 20 };
+    pub const TCP: Self = Self {
+        envelope: Envelope::TCP,
+        max_record: 16_384,
+        bits_per_second: None,
+        credit: 1 << 20,
+    };
 
     /// How long an exchange of `bytes` may take, both ways together: 5 s and three times what they take on the line (§4.9);
     /// 10 s where the line's rate is not known.
     #[must_use]
     pub fn patience(&self, bytes: u32) -> Duration {
-        let line = self.bits_per_second.map(|rate| Duration::from_secs(30) * bytes / rate.max(1));
+        let line = self
+            .bits_per_second
+            .map(|rate| Duration::from_secs(30) * bytes / rate.max(1));
         Duration::from_secs(5) + line.unwrap_or(Duration::from_secs(5))
     }
 }
@@ -106,9 +113,15 @@ mod tests {
     #[test]
     fn patience_follows_the_line() {
         assert_eq!(LinkProfile::TCP.patience(3000), Duration::from_secs(10));
-        let line = LinkProfile { bits_per_second: Some(1200), ..LinkProfile::TCP };
+        let line = LinkProfile {
+            bits_per_second: Some(1200),
+            ..LinkProfile::TCP
+        };
         assert_eq!(line.patience(360), Duration::from_secs(5 + 3 * 3));
-        let dead = LinkProfile { bits_per_second: Some(0), ..LinkProfile::TCP };
+        let dead = LinkProfile {
+            bits_per_second: Some(0),
+            ..LinkProfile::TCP
+        };
         assert_eq!(dead.patience(1), Duration::from_secs(35));
     }
 }

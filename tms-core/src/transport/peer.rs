@@ -25,13 +25,19 @@ impl PeerInfo {
     /// A peer on a network.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
-        Self { address: Some(address), ..Self::default() }
+        Self {
+            address: Some(address),
+            ..Self::default()
+        }
     }
 
     /// A peer on a line.
     #[must_use]
     pub fn on_line(name: impl Into<String>) -> Self {
-        Self { line: Some(name.into()), ..Self::default() }
+        Self {
+            line: Some(name.into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -178,10 +184,17 @@ impl FromStr for PhoneNumber {
         if text.len() > 2 * Self::MAX {
             return Err(NumberError);
         }
-        let number: String = text.chars().filter(|letter| !matches!(letter, ' ' | '-' | '.' | '(' | ')')).collect();
+        let number: String = text
+            .chars()
+            .filter(|letter| !matches!(letter, ' ' | '-' | '.' | '(' | ')'))
+            .collect();
         let dialled = number.strip_prefix('+').unwrap_or(&number);
         let digits = dialled.chars().all(|letter| matches!(letter, '0'..='9' | '*' | '#'));
-        if digits && (1..=Self::MAX).contains(&dialled.len()) { Ok(Self(number)) } else { Err(NumberError) }
+        if digits && (1..=Self::MAX).contains(&dialled.len()) {
+            Ok(Self(number))
+        } else {
+            Err(NumberError)
+        }
     }
 }
 
@@ -205,31 +218,72 @@ mod tests {
         let gateway = Some("10.0.0.1:9000".parse().unwrap());
         let address = PeerInfo::at("192.0.2.7:40123".parse().unwrap());
         assert_eq!(address.to_string(), "192.0.2.7:40123");
-        assert_eq!(PeerInfo { gateway, ..address }.to_string(), "192.0.2.7:40123 via 10.0.0.1:9000");
+        assert_eq!(
+            PeerInfo { gateway, ..address }.to_string(),
+            "192.0.2.7:40123 via 10.0.0.1:9000"
+        );
         assert_eq!(PeerInfo::default().to_string(), "unknown peer");
-        assert_eq!(PeerInfo { gateway, ..PeerInfo::default() }.to_string(), "unknown peer via 10.0.0.1:9000");
-        let caller = |number| Some(Caller { number, source: CallerSource::Modem, trust: Trust::Network });
+        assert_eq!(
+            PeerInfo {
+                gateway,
+                ..PeerInfo::default()
+            }
+            .to_string(),
+            "unknown peer via 10.0.0.1:9000"
+        );
+        let caller = |number| {
+            Some(Caller {
+                number,
+                source: CallerSource::Modem,
+                trust: Trust::Network,
+            })
+        };
         let line = PeerInfo {
             caller: caller(CallerNumber::Known(number("(021) 555-1234"))),
             called: Some(number("+862195500")),
             ..PeerInfo::on_line("modem\n3")
         };
-        assert_eq!(line.to_string(), "line modem\\n3, caller 0215551234 (modem, network), called +862195500");
-        let withheld = PeerInfo { caller: caller(CallerNumber::Withheld), ..PeerInfo::default() };
+        assert_eq!(
+            line.to_string(),
+            "line modem\\n3, caller 0215551234 (modem, network), called +862195500"
+        );
+        let withheld = PeerInfo {
+            caller: caller(CallerNumber::Withheld),
+            ..PeerInfo::default()
+        };
         assert_eq!(withheld.to_string(), "caller withheld (modem, network)");
     }
 
     #[test]
     fn trust_is_ordered() {
-        assert!(Trust::Unscreened < Trust::Unknown && Trust::Unknown < Trust::Screened && Trust::Screened < Trust::Network);
+        assert!(
+            Trust::Unscreened < Trust::Unknown && Trust::Unknown < Trust::Screened && Trust::Screened < Trust::Network
+        );
     }
 
     #[test]
     fn numbers_are_digits() {
-        for good in ["5", "+862155501234", "*31#5551234", "9 (021) 555.12-34", "123456789012345678901234"] {
+        for good in [
+            "5",
+            "+862155501234",
+            "*31#5551234",
+            "9 (021) 555.12-34",
+            "123456789012345678901234",
+        ] {
             assert!(good.parse::<PhoneNumber>().is_ok(), "{good}");
         }
-        for bad in ["", "+", "P", "O", "555;1234", "12+3", "++1", "5551234\r\nATH", "1234567890123456789012345", "٣"] {
+        for bad in [
+            "",
+            "+",
+            "P",
+            "O",
+            "555;1234",
+            "12+3",
+            "++1",
+            "5551234\r\nATH",
+            "1234567890123456789012345",
+            "٣",
+        ] {
             assert_eq!(bad.parse::<PhoneNumber>(), Err(NumberError), "{bad}");
         }
     }

@@ -45,7 +45,11 @@ impl TcpAccess {
         for address in lookup_host(address).await? {
             match listen(address) {
                 Ok(listener) => {
-                    return Ok(Self { listener, slots: Slots::new(connections), profile: LinkProfile::TCP });
+                    return Ok(Self {
+                        listener,
+                        slots: Slots::new(connections),
+                        profile: LinkProfile::TCP,
+                    });
                 }
                 Err(error) => failure = io::Error::new(error.kind(), format!("{address}: {error}")),
             }
@@ -78,7 +82,11 @@ impl Listener for TcpAccess {
                 Ok((stream, address)) => match prepare(&stream) {
                     Ok(()) => {
                         let (transport, peer) = (Box::new(slot.hold(stream)), PeerInfo::at(address));
-                        return Ok(Incoming { transport, peer, profile: self.profile });
+                        return Ok(Incoming {
+                            transport,
+                            peer,
+                            profile: self.profile,
+                        });
                     }
                     Err(error) => (Trouble::OfTheCall, error),
                 },
@@ -136,7 +144,10 @@ impl TcpDial {
 impl Dial for TcpDial {
     async fn dial(&mut self) -> io::Result<Outgoing> {
         let mut failure = io::Error::new(ErrorKind::InvalidInput, "no address to call");
-        let (before, from) = self.addresses.split_at_checked(self.first).unwrap_or((&[], &self.addresses));
+        let (before, from) = self
+            .addresses
+            .split_at_checked(self.first)
+            .unwrap_or((&[], &self.addresses));
         for (number, address) in from.iter().chain(before).enumerate() {
             let connected = timeout(self.patience, TcpStream::connect(address)).await;
             let connected = connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
@@ -144,11 +155,21 @@ impl Dial for TcpDial {
                 Ok(stream) => {
                     self.first = (self.first + number) % self.addresses.len();
                     let peer = stream.peer_addr().map(PeerInfo::at).unwrap_or_default();
-                    return Ok(Outgoing { transport: Box::new(stream), peer, profile: self.profile });
+                    return Ok(Outgoing {
+                        transport: Box::new(stream),
+                        peer,
+                        profile: self.profile,
+                    });
                 }
                 Err(error) => {
                     debug!(%address, %error, "server does not answer");
-                    failure = io::Error::new(error.kind(), Unreachable { address: address.clone(), error });
+                    failure = io::Error::new(
+                        error.kind(),
+                        Unreachable {
+                            address: address.clone(),
+                            error,
+                        },
+                    );
                 }
             }
         }
@@ -171,7 +192,11 @@ impl fmt::Display for Unreachable {
 impl std::error::Error for Unreachable {}
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     // A server that starts again does not wait for connections of the one before.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
@@ -255,7 +280,10 @@ mod tests {
         let (outgoing, incoming) = (outgoing.unwrap(), incoming.unwrap());
         assert_eq!(outgoing.peer, PeerInfo::at(address));
         assert!(incoming.peer.address.unwrap().ip().is_loopback());
-        assert_eq!((outgoing.profile, incoming.profile), (LinkProfile::TCP, LinkProfile::TCP));
+        assert_eq!(
+            (outgoing.profile, incoming.profile),
+            (LinkProfile::TCP, LinkProfile::TCP)
+        );
 
         let stream = TcpStream::connect(address).await.unwrap();
         prepare(&stream).unwrap();
@@ -268,7 +296,12 @@ mod tests {
         let mut access = TcpAccess::bind("127.0.0.1:0", 8).await.unwrap();
         let good = access.local_address().unwrap().to_string();
         // A port that was free a moment ago.
-        let dead = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap().local_address().unwrap().to_string();
+        let dead = TcpAccess::bind("127.0.0.1:0", 1)
+            .await
+            .unwrap()
+            .local_address()
+            .unwrap()
+            .to_string();
         let mut dial = TcpDial::new([dead.clone(), good.clone()]);
         for _ in 0..2 {
             let (outgoing, incoming) = tokio::join!(dial.dial(), access.accept());
@@ -279,7 +312,10 @@ mod tests {
         drop(access);
         let error = failure(&mut dial).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        assert!(error.to_string().starts_with(&dead), "the last that was called: {error}");
+        assert!(
+            error.to_string().starts_with(&dead),
+            "the last that was called: {error}"
+        );
     }
 
     #[tokio::test]
@@ -315,7 +351,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_profile_goes_with_the_call() {
-        let profile = LinkProfile { max_record: 1000, bits_per_second: Some(9600), ..LinkProfile::TCP };
+        let profile = LinkProfile {
+            max_record: 1000,
+            bits_per_second: Some(9600),
+            ..LinkProfile::TCP
+        };
         let mut access = TcpAccess::bind("127.0.0.1:0", 1).await.unwrap().with_profile(profile);
         let mut dial = TcpDial::new([access.local_address().unwrap().to_string()]).with_profile(profile);
         let (outgoing, incoming) = tokio::join!(dial.dial(), access.accept());

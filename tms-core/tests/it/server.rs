@@ -29,8 +29,13 @@ fn result(number: u32, action: u64, stage: Stage, code: ResultCode) -> ActionRes
 
 fn code(refused: Result<tms_proto::message::Plan, Refused>) -> ResultCode {
     match refused {
-        Err(Refused { reject: Some(reject), .. }) => reject.code,
-        Err(Refused { end: Some(End::Refused { code, .. }), .. }) => code,
+        Err(Refused {
+            reject: Some(reject), ..
+        }) => reject.code,
+        Err(Refused {
+            end: Some(End::Refused { code, .. }),
+            ..
+        }) => code,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -41,16 +46,26 @@ async fn a_check_in_is_recorded_once_and_the_next_one_uses_its_ticket() {
     let id = world.enrol("1").await;
     let mut terminal = Terminal::new(id);
     let first = terminal.check_in(&world).await.unwrap();
-    assert_eq!((first.sequence, first.unchanged, first.wanted), (1, None, Some(Wanted::INVENTORY)));
+    assert_eq!(
+        (first.sequence, first.unchanged, first.wanted),
+        (1, None, Some(Wanted::INVENTORY))
+    );
     assert!(first.next_contact.from >= NOW + DAY);
     let known = world.known(id).await.terminal.record;
-    assert_eq!((known.state, known.contact, known.tickets.len()), (TerminalState::Active, 1, 1));
+    assert_eq!(
+        (known.state, known.contact, known.tickets.len()),
+        (TerminalState::Active, 1, 1)
+    );
 
     let second = terminal.check_in(&world).await.unwrap();
     assert_eq!((second.sequence, second.unchanged), (1, Some(true)));
     let known = world.known(id).await.terminal.record;
     assert_eq!((known.contact, known.tickets.len()), (2, 2));
-    let check_ins = world.events().await.into_iter().filter(|event| matches!(event.kind, EventKind::CheckedIn(_)));
+    let check_ins = world
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.kind, EventKind::CheckedIn(_)));
     assert_eq!(check_ins.count(), 2);
 }
 
@@ -129,7 +144,11 @@ async fn deactivated_and_blacklisted_terminals_are_told_so_and_nothing_is_record
         assert_eq!(code(refused), expected);
         assert_eq!(world.known(id).await, before);
     }
-    world.estate.set_state("test", &Caller::Id(id), TerminalState::Active).await.unwrap();
+    world
+        .estate
+        .set_state("test", &Caller::Id(id), TerminalState::Active)
+        .await
+        .unwrap();
     terminal.check_in(&world).await.unwrap();
 }
 
@@ -140,10 +159,16 @@ async fn a_second_call_from_elsewhere_ends_the_first_and_is_recorded_as_a_suspic
     let id = world.enrol("1").await;
     let (mut one, mut other) = (Terminal::new(id), Terminal::new(id));
     let (mut first, _) = one.open(world.line("modem 1")).await.unwrap();
-    first.send(tms_proto::message::KeyRequest { slot: 1, usage: "P0".to_owned(), block: None });
+    first.send(tms_proto::message::KeyRequest {
+        slot: 1,
+        usage: "P0".to_owned(),
+        block: None,
+    });
     assert!(matches!(first.event().await, TerminalEvent::Reject(_)));
     let (mut second, _) = other.open(world.line("modem 2")).await.unwrap();
-    let TerminalEvent::Reject(reject) = first.event().await else { panic!() };
+    let TerminalEvent::Reject(reject) = first.event().await else {
+        panic!()
+    };
     assert_eq!(reject.code, ResultCode::OnLineElsewhere);
     assert!(matches!(first.end().await, End::Bye(_)));
     second.bye().await;
@@ -152,7 +177,10 @@ async fn a_second_call_from_elsewhere_ends_the_first_and_is_recorded_as_a_suspic
         _ => None,
     });
     let evidence = evidence.unwrap();
-    assert!(evidence.contains("modem 1") && evidence.contains("modem 2"), "{evidence}");
+    assert!(
+        evidence.contains("modem 1") && evidence.contains("modem 2"),
+        "{evidence}"
+    );
 }
 
 #[tokio::test]
@@ -165,8 +193,12 @@ async fn a_call_counter_that_goes_back_is_a_suspected_clone() {
     }
     let mut copy = Terminal::new(id);
     copy.check_in(&world).await.unwrap();
-    let suspicions: Vec<_> =
-        world.events().await.into_iter().filter(|event| matches!(event.kind, EventKind::CloneSuspected { .. })).collect();
+    let suspicions: Vec<_> = world
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.kind, EventKind::CloneSuspected { .. }))
+        .collect();
     assert_eq!(suspicions.len(), 1, "{suspicions:?}");
     assert_eq!(world.known(id).await.terminal.record.contact, 3);
 }
@@ -180,10 +212,18 @@ async fn a_package_is_downloaded_and_its_results_are_recorded_in_any_order_once(
     let action = world.queue(id, &manifest).await;
     let mut terminal = Terminal::new(id);
     let (mut call, plan) = terminal.open(world.line("modem 1")).await.unwrap();
-    let [planned] = plan.actions.as_slice() else { panic!("{plan:?}") };
-    assert_eq!((planned.id, planned.manifest, planned.object), (action, Some(manifest), Some(Digest::of(&content))));
+    let [planned] = plan.actions.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        (planned.id, planned.manifest, planned.object),
+        (action, Some(manifest), Some(Digest::of(&content)))
+    );
     assert_eq!(call.download(Digest::of(&content), 0).await.unwrap(), content);
-    assert_eq!(call.download(Digest::of(&content), 123_456).await.unwrap(), content[123_456..]);
+    assert_eq!(
+        call.download(Digest::of(&content), 123_456).await.unwrap(),
+        content[123_456..]
+    );
     assert!(call.download(manifest, 0).await.is_ok());
 
     // The confirmation comes first, and twice; the older word comes late.
@@ -194,13 +234,22 @@ async fn a_package_is_downloaded_and_its_results_are_recorded_in_any_order_once(
     let late = result(3, action, Stage::Downloaded, ResultCode::Success);
     for result in [&confirmed, &confirmed, &late] {
         call.send(result.clone());
-        let TerminalEvent::ResultAck(ack) = call.event().await else { panic!() };
+        let TerminalEvent::ResultAck(ack) = call.event().await else {
+            panic!()
+        };
         assert_eq!(ack.numbers, [result.number]);
     }
     call.bye().await;
     let assignment = world.assignment(id, action).await;
-    assert_eq!((assignment.stage, assignment.closed, assignment.result), (Stage::RunningConfirmed, true, 5));
-    let results = world.events().await.into_iter().filter(|event| matches!(event.kind, EventKind::Result { .. }));
+    assert_eq!(
+        (assignment.stage, assignment.closed, assignment.result),
+        (Stage::RunningConfirmed, true, 5)
+    );
+    let results = world
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.kind, EventKind::Result { .. }));
     assert_eq!(results.count(), 1);
 }
 
@@ -214,13 +263,21 @@ async fn a_confirmation_of_other_content_is_not_believed() {
     let mut terminal = Terminal::new(id);
     let mut report = terminal.report();
     let running = Some(Digest::of(b"old program"));
-    report.results = vec![ActionResult { running, ..result(1, action, Stage::RunningConfirmed, ResultCode::Success) }];
+    report.results = vec![ActionResult {
+        running,
+        ..result(1, action, Stage::RunningConfirmed, ResultCode::Success)
+    }];
     let (mut call, _) = terminal.open_with(world.line("modem 1"), &report).await.unwrap();
-    let TerminalEvent::ResultAck(ack) = call.event().await else { panic!() };
+    let TerminalEvent::ResultAck(ack) = call.event().await else {
+        panic!()
+    };
     assert_eq!(ack.numbers, [1]);
     call.bye().await;
     let assignment = world.assignment(id, action).await;
-    assert_eq!((assignment.stage, assignment.code), (Stage::Rejected, ResultCode::Changed));
+    assert_eq!(
+        (assignment.stage, assignment.code),
+        (Stage::Rejected, ResultCode::Changed)
+    );
 }
 
 /// A result reported at check-in takes its action out of the plan that answers it.
@@ -234,9 +291,15 @@ async fn a_finished_action_is_not_planned_again() {
     assert_eq!(terminal.check_in(&world).await.unwrap().actions.len(), 1);
     let mut report = terminal.report();
     let running = Some(Digest::of(b"new program"));
-    report.results = vec![ActionResult { running, ..result(1, action, Stage::RunningConfirmed, ResultCode::Success) }];
+    report.results = vec![ActionResult {
+        running,
+        ..result(1, action, Stage::RunningConfirmed, ResultCode::Success)
+    }];
     let (mut call, plan) = terminal.open_with(world.line("modem 1"), &report).await.unwrap();
-    assert!(plan.actions.is_empty() && plan.unchanged.is_none() && plan.sequence == 2, "{plan:?}");
+    assert!(
+        plan.actions.is_empty() && plan.unchanged.is_none() && plan.sequence == 2,
+        "{plan:?}"
+    );
     assert!(matches!(call.event().await, TerminalEvent::ResultAck(_)));
     call.bye().await;
     assert!(world.assignment(id, action).await.closed);
@@ -248,7 +311,11 @@ async fn a_late_truth_replaces_a_cancellation() {
     let id = world.enrol("1").await;
     let manifest = world.publish(b"new program", 2).await;
     let action = world.queue(id, &manifest).await;
-    world.estate.cancel("test", &Caller::Id(id), ActionId(action)).await.unwrap();
+    world
+        .estate
+        .cancel("test", &Caller::Id(id), ActionId(action))
+        .await
+        .unwrap();
     assert_eq!(world.assignment(id, action).await.stage, Stage::Cancelled);
     let mut terminal = Terminal::new(id);
     let (mut call, plan) = terminal.open(world.line("modem 1")).await.unwrap();
@@ -266,14 +333,25 @@ async fn objects_outside_the_plan_changed_and_missing_blobs_do_not_come() {
     let manifest = world.publish(b"new program", 2).await;
     let mut terminal = Terminal::new(id);
     let (mut call, _) = terminal.open(world.line("modem 1")).await.unwrap();
-    assert_eq!(call.download(manifest, 0).await, Err(ResultCode::Gone), "it is not in the plan");
+    assert_eq!(
+        call.download(manifest, 0).await,
+        Err(ResultCode::Gone),
+        "it is not in the plan"
+    );
     call.bye().await;
 
     world.queue(id, &manifest).await;
     world.blobs.replace(Digest::of(b"new program"), "old program");
     let (mut call, _) = terminal.open(world.line("modem 1")).await.unwrap();
-    assert_eq!(call.download(Digest::of(b"new program"), 0).await, Err(ResultCode::Changed));
-    assert_eq!(call.download(manifest, u64::MAX / 2).await, Err(ResultCode::Changed), "an offset behind the end");
+    assert_eq!(
+        call.download(Digest::of(b"new program"), 0).await,
+        Err(ResultCode::Changed)
+    );
+    assert_eq!(
+        call.download(manifest, u64::MAX / 2).await,
+        Err(ResultCode::Changed),
+        "an offset behind the end"
+    );
     call.bye().await;
     assert!(world.blobs.len(&manifest).await.unwrap().is_some());
 }
@@ -298,7 +376,11 @@ async fn a_whole_inventory_is_asked_for_and_stored() {
 #[tokio::test]
 async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken() {
     let world = World::new().await;
-    let enrolment = tms_core::estate::Enrolment { holder: holder("7"), key: None, main_key_epoch: None };
+    let enrolment = tms_core::estate::Enrolment {
+        holder: holder("7"),
+        key: None,
+        main_key_epoch: None,
+    };
     let id = world.estate.enrol("test", enrolment).await.unwrap();
     let identity = Identity::new("7", NOW + 365 * DAY).await;
     let credentials = identity.credentials(3).await;
@@ -306,9 +388,15 @@ async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken()
     let full = Presented::Full(credentials.encode().clone());
     let (mut call, plan) = identity.call(world.line("modem 1"), full, &terminal.report()).await;
     let plan = plan.unwrap();
-    call.send(PlanAck { sequence: plan.sequence, refused: Vec::new() });
+    call.send(PlanAck {
+        sequence: plan.sequence,
+        refused: Vec::new(),
+    });
     call.bye().await;
-    assert_eq!(world.known(id).await.terminal.record.key, Some(tms_core::signer::Signer::public_key(&identity.signer).id()));
+    assert_eq!(
+        world.known(id).await.terminal.record.key,
+        Some(tms_core::signer::Signer::public_key(&*identity.signer).id())
+    );
 
     // By its name alone, and by a name that nobody remembers.
     let short = Presented::Remembered(credentials.id());
@@ -326,7 +414,13 @@ async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken()
     let stolen = Presented::Full(thief.credentials(9).await.encode().clone());
     let (_, refused) = thief.call(world.line("modem 2"), stolen, &terminal.report()).await;
     assert_eq!(code(refused), ResultCode::SecurityError);
-    assert!(world.events().await.iter().any(|event| matches!(event.kind, EventKind::CloneSuspected { .. })));
+    assert!(
+        world
+            .events()
+            .await
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::CloneSuspected { .. }))
+    );
     let stranger = Identity::other_key("8").await;
     let shown = Presented::Full(stranger.credentials(1).await.encode().clone());
     let (_, refused) = stranger.call(world.line("modem 2"), shown, &terminal.report()).await;
@@ -337,7 +431,11 @@ async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken()
 #[tokio::test]
 async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
     let world = World::new().await;
-    let enrolment = tms_core::estate::Enrolment { holder: holder("7"), key: None, main_key_epoch: None };
+    let enrolment = tms_core::estate::Enrolment {
+        holder: holder("7"),
+        key: None,
+        main_key_epoch: None,
+    };
     let id = world.estate.enrol("test", enrolment).await.unwrap();
     let manifest = world.publish(b"new program", 2).await;
     world.queue(id, &manifest).await;
@@ -345,7 +443,7 @@ async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
     let full = Presented::Full(identity.credentials(1).await.encode().clone());
     let mut terminal = Terminal::new(id);
     let before = world.known(id).await;
-    let key = tms_core::signer::Signer::public_key(&identity.signer).id().0;
+    let key = tms_core::signer::Signer::public_key(&*identity.signer).id().0;
 
     for renewed in [false, true] {
         if renewed {
@@ -353,21 +451,36 @@ async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
             let certificate = crate::world::certify(&identity.signer, subject, NOW - DAY, NOW + 365 * DAY).await;
             world.estate.renew("test", certificate.raw()).await.unwrap();
         }
-        let (mut call, plan) = identity.call(world.line("modem 1"), full.clone(), &terminal.report()).await;
+        let (mut call, plan) = identity
+            .call(world.line("modem 1"), full.clone(), &terminal.report())
+            .await;
         let plan = plan.unwrap();
-        assert_eq!((plan.wanted, plan.actions.len(), &plan.ticket), (Some(Wanted::CERTIFICATE_REQUEST), 0, &None));
-        call.send(PlanAck { sequence: plan.sequence, refused: Vec::new() });
+        assert_eq!(
+            (plan.wanted, plan.actions.len(), &plan.ticket),
+            (Some(Wanted::CERTIFICATE_REQUEST), 0, &None)
+        );
+        call.send(PlanAck {
+            sequence: plan.sequence,
+            refused: Vec::new(),
+        });
         assert_eq!(call.download(manifest, 0).await, Err(ResultCode::Gone));
         call.send(result(1, 1, Stage::RunningConfirmed, ResultCode::Success));
-        let TerminalEvent::Reject(reject) = call.event().await else { panic!() };
+        let TerminalEvent::Reject(reject) = call.event().await else {
+            panic!()
+        };
         assert_eq!(reject.code, ResultCode::Expired);
         call.send(CertificateRequest { key });
-        let TerminalEvent::CertificateGrant(grant) = call.event().await else { panic!() };
+        let TerminalEvent::CertificateGrant(grant) = call.event().await else {
+            panic!()
+        };
         assert_eq!(grant.certificate.is_some(), renewed, "{grant:?}");
         call.bye().await;
     }
     let after = world.known(id).await;
-    assert_eq!((after.terminal.record.contact, after.assignments), (0, before.assignments));
+    assert_eq!(
+        (after.terminal.record.contact, after.assignments),
+        (0, before.assignments)
+    );
 }
 
 #[tokio::test]
@@ -383,10 +496,18 @@ async fn messages_that_this_server_does_not_offer_are_refused_in_words() {
         location: None,
         logical: None,
     });
-    let TerminalEvent::RegisterAnswer(answer) = call.event().await else { panic!() };
+    let TerminalEvent::RegisterAnswer(answer) = call.event().await else {
+        panic!()
+    };
     assert_eq!(answer.code, ResultCode::NotSupported);
-    call.send(tms_proto::message::KeyRequest { slot: 1, usage: "P0".to_owned(), block: None });
-    let TerminalEvent::Reject(reject) = call.event().await else { panic!() };
+    call.send(tms_proto::message::KeyRequest {
+        slot: 1,
+        usage: "P0".to_owned(),
+        block: None,
+    });
+    let TerminalEvent::Reject(reject) = call.event().await else {
+        panic!()
+    };
     assert_eq!((reject.code, reject.message), (ResultCode::NotSupported, Some(0x6D)));
     call.bye().await;
 }
@@ -402,13 +523,18 @@ async fn a_store_that_is_away_asks_the_terminal_to_come_back() {
             let manifest = world.publish(b"new program", 2).await;
             let action = world.queue(id, &manifest).await;
             let mut terminal = Terminal::new(id);
-            store.schedule(Schedule::At { call: store.calls() + at, fault });
+            store.schedule(Schedule::At {
+                call: store.calls() + at,
+                fault,
+            });
             let mut done = false;
             for _ in 0..5 {
                 let mut report = terminal.report();
                 let running = Some(Digest::of(b"new program"));
-                report.results =
-                    vec![ActionResult { running, ..result(1, action, Stage::RunningConfirmed, ResultCode::Success) }];
+                report.results = vec![ActionResult {
+                    running,
+                    ..result(1, action, Stage::RunningConfirmed, ResultCode::Success)
+                }];
                 match terminal.open_with(world.line("modem 1"), &report).await {
                     Ok((mut call, _)) => {
                         if acknowledged(&mut call).await {
@@ -416,11 +542,16 @@ async fn a_store_that_is_away_asks_the_terminal_to_come_back() {
                             break;
                         }
                     }
-                    Err(Refused { reject: Some(reject), .. }) => {
+                    Err(Refused {
+                        reject: Some(reject), ..
+                    }) => {
                         assert_eq!(reject.code, ResultCode::StorageUnavailable);
                         assert!(reject.retry_after.is_some());
                     }
-                    Err(Refused { end: Some(End::Busy { .. }), .. }) => {}
+                    Err(Refused {
+                        end: Some(End::Busy { .. }),
+                        ..
+                    }) => {}
                     Err(other) => panic!("{other:?}"),
                 }
             }
@@ -428,7 +559,11 @@ async fn a_store_that_is_away_asks_the_terminal_to_come_back() {
             store.schedule(Schedule::Never);
             let assignment = world.assignment(id, action).await;
             assert_eq!((assignment.stage, assignment.closed), (Stage::RunningConfirmed, true));
-            let results = world.events().await.into_iter().filter(|event| matches!(event.kind, EventKind::Result { .. }));
+            let results = world
+                .events()
+                .await
+                .into_iter()
+                .filter(|event| matches!(event.kind, EventKind::Result { .. }));
             assert_eq!(results.count(), 1, "fault {fault:?} at call {at}");
         }
     }
@@ -455,7 +590,11 @@ async fn a_server_that_stops_ends_its_calls_at_a_message_boundary() {
     let mut terminal = Terminal::new(id);
     let (mut call, _) = terminal.open(world.line("modem 1")).await.unwrap();
     // The check-in is recorded before the server is told to stop: a message that is answered proves it.
-    call.send(tms_proto::message::KeyRequest { slot: 1, usage: "P0".to_owned(), block: None });
+    call.send(tms_proto::message::KeyRequest {
+        slot: 1,
+        usage: "P0".to_owned(),
+        block: None,
+    });
     assert!(matches!(call.event().await, TerminalEvent::Reject(_)));
     let server = world.server.clone();
     let stopped = tokio::spawn(async move { server.stop(Duration::from_secs(10)).await });
@@ -471,7 +610,12 @@ async fn a_server_that_stops_ends_its_calls_at_a_message_boundary() {
 async fn garbage_ends_the_session() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let world = World::new().await;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[0xFF; 100_000], b"\x00\x05\x01\x60\x03\x80\x01"] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0; 64],
+        &[0xFF; 100_000],
+        b"\x00\x05\x01\x60\x03\x80\x01",
+    ] {
         let mut line = world.line("modem 1");
         let _ = line.write_all(garbage).await;
         let _ = line.shutdown().await;

@@ -1,6 +1,6 @@
 //! An estate in memory with a real server, and terminals that do on the line what the test says.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tms_core::blob::MemoryBlobs;
 use tms_core::clock::ManualClock;
 use tms_core::custody::{MainKey, MemoryKeys};
@@ -20,18 +20,30 @@ use tms_proto::digest::Digest;
 use tms_proto::handshake::StaticKey;
 use tms_proto::message::{Plan, PlanAck, Reject, StatusReport, Ticket, Trigger};
 use tms_proto::package::{
-    BlockMap, BlockMapBuilder, Hints, KeySet, KeySignature, Manifest, PackageFile, RoleKeys, Signable, Signed, TrustStore,
+    BlockMap, BlockMapBuilder, Hints, KeySet, KeySignature, Manifest, PackageFile, RoleKeys, Signable, Signed,
+    TrustStore,
 };
 use tms_proto::secret::{Psk, Secret};
 use tms_proto::session::{End, Opening, Presented, TerminalConfig, TerminalEvent, TerminalSession};
+use tokio::sync::OnceCell;
 
 pub(crate) const NOW: u64 = 1_790_000_000;
 pub(crate) const DAY: u64 = 86_400;
 
+/// A test key. Reading one checks it, which takes longer than all else in a simulated world: each is read once.
 macro_rules! key {
-    ($name:literal) => {
-        PemSigner::from_pem(include_str!(concat!("../../../tms-proto/tests/keys/", $name, ".pem"))).unwrap()
-    };
+    ($name:literal) => {{
+        static KEY: LazyLock<Arc<PemSigner>> = LazyLock::new(|| {
+            let pem = include_str!(concat!("../../../tms-proto/tests/keys/", $name, ".pem"));
+            Arc::new(PemSigner::from_pem(pem).unwrap())
+        });
+        Arc::<PemSigner>::clone(&KEY)
+    }};
+}
+
+/// The first terminal's key.
+pub(crate) fn terminal_key() -> Arc<PemSigner> {
+    key!("terminal-1")
 }
 
 pub(crate) struct World {
@@ -58,7 +70,11 @@ impl World {
     }
 
     pub(crate) async fn of(store: Arc<dyn Store>, options: Options, entropy: Arc<dyn Entropy>) -> Self {
-        let (blobs, clock, keys) = (Arc::new(MemoryBlobs::new()), Arc::new(ManualClock::new(NOW)), Arc::new(MemoryKeys::new()));
+        let (blobs, clock, keys) = (
+            Arc::new(MemoryBlobs::new()),
+            Arc::new(ManualClock::new(NOW)),
+            Arc::new(MemoryKeys::new()),
+        );
         let services = Services {
             store: Arc::clone(&store),
             blobs: Arc::clone(&blobs) as _,
@@ -66,18 +82,26 @@ impl World {
             clock: Arc::clone(&clock) as _,
             entropy: Arc::clone(&entropy),
         };
-        let subject = Subject::Server { organisation: "Test Bank".to_owned(), group: "tms".to_owned() };
-        let certificate = certify(&key!("server"), subject, NOW - DAY, NOW + 3_650 * DAY).await;
-        let node = Node::new(Arc::new(key!("server")), certificate).unwrap();
+        let node = Node::new(key!("server"), server_certificate().await).unwrap();
         let server = Server::new(services.clone(), node, anchors(), TicketKey::new([5; 32]), options);
-        let estate =
-            Estate::new(Arc::clone(&store), services.blobs, services.clock, entropy, trust());
-        Self { store, blobs, clock, keys, server, estate }
+        let estate = Estate::new(Arc::clone(&store), services.blobs, services.clock, entropy, trust());
+        Self {
+            store,
+            blobs,
+            clock,
+            keys,
+            server,
+            estate,
+        }
     }
 
     /// Enrols a terminal that has a main-control key of epoch 1.
     pub(crate) async fn enrol(&self, serial: &str) -> TerminalId {
-        let enrolment = Enrolment { holder: holder(serial), key: None, main_key_epoch: Some(1) };
+        let enrolment = Enrolment {
+            holder: holder(serial),
+            key: None,
+            main_key_epoch: Some(1),
+        };
         let id = self.estate.enrol("test", enrolment).await.unwrap();
         self.keys.insert(id, 1, MainKey::Aes128(Secret::new([0x11; 16])));
         id
@@ -88,7 +112,12 @@ impl World {
     }
 
     pub(crate) async fn assignment(&self, id: TerminalId, action: u64) -> Assignment {
-        let found = self.store.get(&Key::Assignment(id, ActionId(action))).await.unwrap().unwrap();
+        let found = self
+            .store
+            .get(&Key::Assignment(id, ActionId(action)))
+            .await
+            .unwrap()
+            .unwrap();
         match found.record {
             Record::Assignment(assignment) => *assignment,
             other => panic!("unexpected {other:?}"),
@@ -96,23 +125,35 @@ impl World {
     }
 
     pub(crate) async fn events(&self) -> Vec<Event> {
-        self.store.events(0, 10_000).await.unwrap().into_iter().map(|(_, event)| event).collect()
+        self.store
+            .events(0, 10_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, event)| event)
+            .collect()
     }
 
     /// A line to the server, which answers it in a task of its own.
     pub(crate) fn line(&self, peer: &str) -> tokio::io::DuplexStream {
         let (here, there) = memory::pair();
         let server = self.server.clone();
-        let incoming =
-            Incoming { transport: Box::new(there), peer: PeerInfo::on_line(peer), profile: LinkProfile::TCP };
+        let incoming = Incoming {
+            transport: Box::new(there),
+            peer: PeerInfo::on_line(peer),
+            profile: LinkProfile::TCP,
+        };
         tokio::spawn(async move { server.session(incoming).await });
         here
     }
 
     /// Publishes a package of `content` for the test terminals' model.
     pub(crate) async fn publish(&self, content: &[u8], counter: u32) -> Digest {
-        let file = package(content, counter).await;
-        self.estate.publish("test", &mut file.as_slice()).await.unwrap().manifest
+        self.publish_file(&package(content, counter).await).await
+    }
+
+    pub(crate) async fn publish_file(&self, mut file: &[u8]) -> Digest {
+        self.estate.publish("test", &mut file).await.unwrap().manifest
     }
 
     pub(crate) async fn queue(&self, id: TerminalId, manifest: &Digest) -> u64 {
@@ -120,8 +161,24 @@ impl World {
     }
 }
 
+async fn server_certificate() -> Certificate {
+    static CERTIFICATE: OnceCell<Certificate> = OnceCell::const_new();
+    let made = CERTIFICATE.get_or_init(|| async {
+        let subject = Subject::Server {
+            organisation: "Test Bank".to_owned(),
+            group: "tms".to_owned(),
+        };
+        certify(&*key!("server"), subject, NOW - DAY, NOW + 3_650 * DAY).await
+    });
+    made.await.clone()
+}
+
 pub(crate) fn holder(serial: &str) -> Holder {
-    Holder { vendor: "PAX".to_owned(), model: "P80".to_owned(), serial: serial.to_owned() }
+    Holder {
+        vendor: "PAX".to_owned(),
+        model: "P80".to_owned(),
+        serial: serial.to_owned(),
+    }
 }
 
 pub(crate) fn anchors() -> Anchors {
@@ -129,9 +186,20 @@ pub(crate) fn anchors() -> Anchors {
 }
 
 pub(crate) fn trust() -> TrustStore {
-    let root = KeySet { threshold: 1, keys: vec![key!("root").public_key().clone()] };
-    let vendor = RoleKeys { role: Role::VendorSigner, threshold: 1, keys: vec![key!("vendor").public_key().clone()] };
-    TrustStore { version: 1, root, roles: vec![vendor] }
+    let root = KeySet {
+        threshold: 1,
+        keys: vec![key!("root").public_key().clone()],
+    };
+    let vendor = RoleKeys {
+        role: Role::VendorSigner,
+        threshold: 1,
+        keys: vec![key!("vendor").public_key().clone()],
+    };
+    TrustStore {
+        version: 1,
+        root,
+        roles: vec![vendor],
+    }
 }
 
 pub(crate) async fn certify(signer: &PemSigner, subject: Subject, from: u64, until: u64) -> Certificate {
@@ -169,7 +237,10 @@ pub(crate) fn manifest(content: &[u8], counter: u32) -> (Manifest, Option<BlockM
         digest: Digest::of(content),
         block_map: map.as_ref().map(BlockMap::reference),
         files: Vec::new(),
-        hints: Hints { settle_first: None, restart: None },
+        hints: Hints {
+            settle_first: None,
+            restart: None,
+        },
         not_before: None,
         expiry: None,
         signers: vec![key!("vendor").public_key().id()],
@@ -182,7 +253,10 @@ pub(crate) async fn package(content: &[u8], counter: u32) -> Vec<u8> {
     let element = Signed::to_be_signed(&manifest);
     let vendor = key!("vendor");
     let signature = vendor.sign(Manifest::DOMAIN, &element).await.unwrap().into();
-    let signature = KeySignature { key: vendor.public_key().id(), signature };
+    let signature = KeySignature {
+        key: vendor.public_key().id(),
+        signature,
+    };
     let signed = Signed::<Manifest>::assemble(&element, &[signature]).unwrap();
     [PackageFile::head(&signed, map.as_ref()).unwrap(), content.to_vec()].concat()
 }
@@ -205,7 +279,13 @@ pub(crate) struct Call {
 impl Terminal {
     pub(crate) fn new(id: TerminalId) -> Self {
         let key = tms_proto::derive::terminal_psk(&Secret::new([0x11; 16]), id.0, 1);
-        Self { id, contact: 0, plan: None, ticket: None, key }
+        Self {
+            id,
+            contact: 0,
+            plan: None,
+            ticket: None,
+            key,
+        }
     }
 
     pub(crate) fn report(&mut self) -> StatusReport {
@@ -219,8 +299,17 @@ impl Terminal {
     pub(crate) fn begin(&mut self, line: tokio::io::DuplexStream, report: &StatusReport) -> Call {
         let pump = Pump::new(line);
         let opening = match &self.ticket {
-            Some(ticket) => Opening::Ticket { id: ticket.id, psk: &ticket.key, report },
-            None => Opening::MainKey { terminal: self.id.0, epoch: 1, psk: &self.key, report },
+            Some(ticket) => Opening::Ticket {
+                id: ticket.id,
+                psk: &ticket.key,
+                report,
+            },
+            None => Opening::MainKey {
+                terminal: self.id.0,
+                epoch: 1,
+                psk: &self.key,
+                report,
+            },
         };
         let mut ephemeral = [0; 32];
         tms_core::entropy::Entropy::fill(&OsEntropy, &mut ephemeral);
@@ -242,7 +331,10 @@ impl Terminal {
         let mut call = self.begin(line, report);
         let plan = call.plan().await?;
         self.plan = Some(plan.sequence);
-        call.send(PlanAck { sequence: plan.sequence, refused: Vec::new() });
+        call.send(PlanAck {
+            sequence: plan.sequence,
+            refused: Vec::new(),
+        });
         Ok((call, plan))
     }
 
@@ -272,7 +364,10 @@ impl Call {
     }
 
     pub(crate) async fn plan(&mut self) -> Result<Plan, Refused> {
-        let mut refused = Refused { reject: None, end: None };
+        let mut refused = Refused {
+            reject: None,
+            end: None,
+        };
         while let Some(event) = self.next().await {
             match event {
                 TerminalEvent::Plan { plan, .. } => return Ok(*plan),
@@ -313,7 +408,9 @@ impl Call {
 
     /// Downloads an object from `offset` on; gives its bytes, or why it did not come.
     pub(crate) async fn download(&mut self, digest: Digest, offset: u64) -> Result<Vec<u8>, ResultCode> {
-        self.session.download(self.pump.now(), digest, offset, u64::MAX).unwrap();
+        self.session
+            .download(self.pump.now(), digest, offset, u64::MAX)
+            .unwrap();
         let mut content = Vec::new();
         loop {
             match self.event().await {
@@ -337,7 +434,7 @@ impl Call {
 
 /// A terminal with an RSA identity.
 pub(crate) struct Identity {
-    pub(crate) signer: PemSigner,
+    pub(crate) signer: Arc<PemSigner>,
     pub(crate) certificate: Certificate,
     static_key: [u8; 32],
 }
@@ -352,9 +449,13 @@ impl Identity {
         Self::of(key!("terminal-2"), serial, NOW + 365 * DAY).await
     }
 
-    async fn of(signer: PemSigner, serial: &str, expiry: u64) -> Self {
+    async fn of(signer: Arc<PemSigner>, serial: &str, expiry: u64) -> Self {
         let certificate = certify(&signer, Subject::Terminal(holder(serial)), NOW - 400 * DAY, expiry).await;
-        Self { signer, certificate, static_key: [0x44; 32] }
+        Self {
+            signer,
+            certificate,
+            static_key: [0x44; 32],
+        }
     }
 
     pub(crate) async fn credentials(&self, epoch: u32) -> Credentials {
@@ -362,7 +463,12 @@ impl Identity {
         let public = StaticKey::from_secret(self.static_key).public();
         let signed = statement(Role::Terminal, epoch, not_before, not_after, public, &self.certificate);
         let signature = self.signer.sign(CHANNEL_DOMAIN, &signed).await.unwrap().into();
-        let channel = ChannelCertificate { epoch, not_before, not_after, signature };
+        let channel = ChannelCertificate {
+            epoch,
+            not_before,
+            not_after,
+            signature,
+        };
         Credentials::new(self.certificate.clone(), channel)
     }
 
@@ -375,18 +481,36 @@ impl Identity {
     ) -> (Call, Result<Plan, Refused>) {
         let pump = Pump::new(line);
         let static_key = StaticKey::from_secret(self.static_key);
-        let opening = Opening::Rsa { static_key: &static_key, remembered: None };
+        let opening = Opening::Rsa {
+            static_key: &static_key,
+            remembered: None,
+        };
         let session = TerminalSession::new(&TerminalConfig::default(), &opening, rand(), pump.now()).unwrap();
         let mut call = Call { pump, session };
         match call.next().await {
-            Some(TerminalEvent::Server { presented: Presented::Full(shown), static_key, .. }) => {
+            Some(TerminalEvent::Server {
+                presented: Presented::Full(shown),
+                static_key,
+                ..
+            }) => {
                 let credentials = Credentials::decode(&shown).unwrap();
                 let checks = Checks::of_server(Some(NOW), 0);
-                let server: VerifiedPeer =
-                    credentials.verify(&anchors(), Role::Server, static_key, &checks).unwrap();
-                call.session.identify(call.pump.now(), &server, &presented, report).unwrap();
+                let server: VerifiedPeer = credentials
+                    .verify(&anchors(), Role::Server, static_key, &checks)
+                    .unwrap();
+                call.session
+                    .identify(call.pump.now(), &server, &presented, report)
+                    .unwrap();
             }
-            Some(TerminalEvent::Ended(end)) => return (call, Err(Refused { reject: None, end: Some(end) })),
+            Some(TerminalEvent::Ended(end)) => {
+                return (
+                    call,
+                    Err(Refused {
+                        reject: None,
+                        end: Some(end),
+                    }),
+                );
+            }
             other => panic!("unexpected {other:?}"),
         }
         let plan = call.plan().await;

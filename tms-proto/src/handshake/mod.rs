@@ -19,5 +19,5 @@ pub const MAX_MESSAGE: usize = 4096;
 /// The largest clear hello, in bytes.
 pub const MAX_HELLO: usize = 256;
 
-/// The longest payload of a handshake message, in bytes: it fits behind the largest hello in any mode.
+/// A payload of so many bytes fits into every handshake message that takes one, behind the largest hello.
 pub const MAX_PAYLOAD: usize = MAX_MESSAGE - 1 - MAX_HELLO - noise::OVERHEAD;

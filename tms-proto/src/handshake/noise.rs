@@ -1,6 +1,6 @@
 //! The Noise exchange of both sides (§4.3 to §4.5), by `snow`, with a resolver of our own.
 
-use super::{MAX_MESSAGE, MAX_PAYLOAD, Mode, Suite};
+use super::{MAX_MESSAGE, Mode, Suite};
 use crate::record::Records;
 use crate::secret::Psk;
 use alloc::boxed::Box;
@@ -19,8 +19,13 @@ use zeroize::Zeroizing;
 /// What the prologue begins with; the hello's bytes follow.
 const PROLOGUE: &[u8] = b"tms/1";
 
-/// What Noise adds to a payload at most: an ephemeral key, a sealed static key and a tag.
-pub(super) const OVERHEAD: usize = 32 + 48 + 16;
+/// A public key in the clear, one that is sealed, and the tag of a payload, in bytes.
+const KEY: usize = 32;
+const SEALED_KEY: usize = 48;
+const TAG: usize = 16;
+
+/// What Noise adds to a payload at most.
+pub(super) const OVERHEAD: usize = KEY + SEALED_KEY + TAG;
 
 /// An X25519 key pair: what a channel certificate vouches for.
 #[derive(Clone)]
@@ -60,7 +65,7 @@ pub enum HandshakeError {
     /// The peer's message is not what it must be: too long or short, a wrong key, or changed on the way.
     #[error("handshake message refused")]
     Refused,
-    /// The payload is longer than [`MAX_PAYLOAD`], or there must be none in this message. The handshake can go on.
+    /// The payload makes the message longer than [`MAX_MESSAGE`], or there must be none in it. The handshake can go on.
     #[error("handshake payload does not fit")]
     Payload,
     /// The keys given are not those that the mode needs, and only these.
@@ -227,6 +232,8 @@ enum Side {
 
 struct Exchange {
     mode: Mode,
+    /// The length of the hello, which goes before message 1.
+    hello: usize,
     /// How many messages have passed.
     passed: u8,
     /// Gone after a failure, so that nothing can be tried a second time with the same ephemeral key.
@@ -253,14 +260,16 @@ impl Exchange {
         let state = build(side, hello, mode, suite, psk, resolver).map_err(|_| HandshakeError::Keys)?;
         Ok(Self {
             mode,
+            hello: hello.len(),
             passed: 0,
             state: Some(Box::new(state)),
         })
     }
 
     fn write(&mut self, number: u8, payload: &[u8]) -> Result<Vec<u8>, HandshakeError> {
-        let (mode, state) = self.turn(number)?;
-        if payload.len() > MAX_PAYLOAD || (number == 0 && mode.has_static() && !payload.is_empty()) {
+        let room = self.room(number);
+        let (_, state) = self.turn(number)?;
+        if payload.len() > room {
             return Err(HandshakeError::Payload);
         }
         let mut message = vec![0; payload.len() + OVERHEAD];
@@ -272,6 +281,19 @@ impl Exchange {
         self.passed = number + 1;
         message.truncate(length);
         Ok(message)
+    }
+
+    /// The longest payload of this message.
+    fn room(&self, number: u8) -> usize {
+        let before = match (number, self.mode.has_static()) {
+            // It would go in the clear.
+            (0, true) => return 0,
+            (0, false) => self.hello + KEY + TAG,
+            (1, true) => KEY + SEALED_KEY + TAG,
+            (1, false) => KEY + TAG,
+            _ => SEALED_KEY + TAG,
+        };
+        MAX_MESSAGE.saturating_sub(1 + before)
     }
 
     fn read(&mut self, number: u8, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {

@@ -62,7 +62,7 @@ impl PackageError {
         match self {
             Self::Malformed(_) | Self::Magic => ResultCode::FormatError,
             Self::Signatures(_) => ResultCode::SignatureError,
-            Self::NotYetValid => ResultCode::InvalidContent,
+            Self::NotYetValid => ResultCode::WindowClosed,
             Self::Expired => ResultCode::Expired,
             Self::Target(_) => ResultCode::ModelMismatch,
             Self::Counter { .. } | Self::Version => ResultCode::VersionTooLow,

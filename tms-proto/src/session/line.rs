@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
 
+/// Bytes that sealing adds (§5.1).
+const TAG: usize = 16;
+
 pub(super) struct Line {
     envelope: Envelope,
     decoder: Decoder,
@@ -20,6 +23,11 @@ impl Line {
             tpdu,
             out: Vec::new(),
         }
+    }
+
+    /// The largest record plaintext whose record fits into an envelope.
+    pub(super) fn max_record(&self) -> usize {
+        self.envelope.capacity().saturating_sub(TAG)
     }
 
     pub(super) fn received(&mut self, bytes: &[u8]) {

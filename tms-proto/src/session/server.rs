@@ -208,7 +208,10 @@ impl ServerSession {
         }
         let psk = psk.filter(|_| mode.has_psk());
         let suite = hello.suite().ok_or(Misuse::OutOfOrder)?;
-        let max_record = hello.record_limit().min(usize::from(self.max_record));
+        let max_record = hello
+            .record_limit()
+            .min(usize::from(self.max_record))
+            .min(self.line.max_record());
         let remembered = hello.remembered;
         let static_key = identity.map(|identity| &identity.static_key);
         let mut responder =
@@ -294,7 +297,9 @@ impl ServerSession {
         if !matches!(self.state, State::Called { .. }) {
             return Err(Misuse::OutOfOrder);
         }
-        self.deadline = self.deadline.max(self.now + Duration::from_secs(u64::from(seconds)));
+        self.deadline = self
+            .deadline
+            .max(self.now + Duration::from_secs(u64::from(seconds.min(120))));
         self.handshake_message(Kind::PATIENCE, &Patience { seconds }.encode());
         Ok(())
     }

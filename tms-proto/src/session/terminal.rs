@@ -10,8 +10,8 @@ use crate::handshake::{Busy, Hello, Initiator, Kind, MAX_MESSAGE, Mode, Patience
 use crate::identity::CredentialId;
 use crate::machine::{Input, Instant, Machine, Output};
 use crate::message::{
-    Bye, CertificateGrant, Credit, KeyBlock, MAX_ACTIONS, Message, ObjectGet, ObjectStart, Plan, RegisterAnswer, Reject, ResultAck,
-    StatusReport, Text,
+    Bye, CertificateGrant, Credit, KeyBlock, MAX_ACTIONS, Message, ObjectGet, ObjectStart, Plan, RegisterAnswer,
+    Reject, ResultAck, StatusReport, Text,
 };
 use crate::record::MAX_PLAINTEXT;
 use crate::secret::Psk;
@@ -117,8 +117,8 @@ pub enum TerminalEvent {
         /// The plan.
         plan: Box<Plan>,
     },
-    /// The server has recorded the check-in: the first record after the plan was acknowledged says so. From now on the
-    /// new ticket is the one to use.
+    /// The server has recorded the check-in: the first message after the acknowledgement says so, but for a refusal and
+    /// for a goodbye that is not `SUCC`. From now on the new ticket is the one to use.
     Recorded,
     /// An object comes, or does not.
     ObjectStart(ObjectStart),
@@ -170,6 +170,8 @@ struct Open {
     /// Objects asked for whose start has not come: only the last one's counts.
     unanswered: u32,
     said_bye: bool,
+    /// A live proof may be asked for.
+    provable: bool,
 }
 
 enum State {
@@ -331,10 +333,11 @@ impl TerminalSession {
         self.line.send(&message).map_err(|_| Misuse::TooLarge)?;
         self.hash = initiator.hash();
         let records = initiator.finish().map_err(|_| Misuse::Key)?;
-        self.state = State::Open(Box::new(Open::new(
-            Secure::new(records, usize::from(self.max_record)),
-            time,
-        )));
+        let secure = Secure::new(records, usize::from(self.max_record).min(self.line.max_record()));
+        self.state = State::Open(Box::new(Open {
+            provable: true,
+            ..Open::new(secure, time)
+        }));
         self.deadline = self.now + self.idle_timeout;
         Ok(())
     }
@@ -501,7 +504,8 @@ impl TerminalSession {
                 let patience = Patience::decode(body)?;
                 // Once, and bounded by the field's width: an unauthenticated word must not hold a terminal for ever.
                 if mem::take(&mut self.patience_left) {
-                    self.deadline = self.now + Duration::from_secs(u64::from(patience.seconds.min(120)));
+                    let longer = self.now + Duration::from_secs(u64::from(patience.seconds.min(120)));
+                    self.deadline = self.deadline.max(longer);
                 }
                 Ok(())
             }
@@ -561,10 +565,17 @@ impl TerminalSession {
             return Ok(());
         }
         self.hash = initiator.hash();
-        let secure = Secure::new(initiator.finish()?, usize::from(self.max_record));
+        let secure = Secure::new(
+            initiator.finish()?,
+            usize::from(self.max_record).min(self.line.max_record()),
+        );
         let mut open = Open::new(secure, hello.time);
         self.deadline = self.now + self.idle_timeout;
         match (hello.plan, hello.reject) {
+            (Some(plan), None) if plan.actions.len() > MAX_ACTIONS => {
+                self.state = State::Open(Box::new(open));
+                return Err(Fault::TooLarge);
+            }
             (Some(plan), None) => {
                 open.planned = true;
                 self.events.push_back(TerminalEvent::Plan {
@@ -590,9 +601,11 @@ impl TerminalSession {
         };
         let inbound = open.secure.open(payload)?;
         self.deadline = self.now + self.idle_timeout;
-        if open.acknowledged && !mem::replace(&mut open.recorded, true) {
-            self.events.push_back(TerminalEvent::Recorded);
-        } else if !open.acknowledged && open.planned {
+        if open.acknowledged {
+            if inbound.shows_recorded() && !mem::replace(&mut open.recorded, true) {
+                self.events.push_back(TerminalEvent::Recorded);
+            }
+        } else if open.planned {
             // The server has nothing to say before the plan is acknowledged, but for the end.
             if !matches!(
                 &inbound,
@@ -651,7 +664,10 @@ impl TerminalSession {
             Message::RegisterAnswer(answer) => TerminalEvent::RegisterAnswer(*answer),
             Message::KeyBlock(block) => TerminalEvent::KeyBlock(*block),
             Message::CertificateGrant(grant) => TerminalEvent::CertificateGrant(*grant),
-            Message::ProofRequest(_) => TerminalEvent::ProofRequest { hash: self.hash },
+            // Once a session, and only where the RSA identity took part: nobody makes a terminal sign at will (§10.7).
+            Message::ProofRequest(_) if mem::take(&mut open.provable) => {
+                TerminalEvent::ProofRequest { hash: self.hash }
+            }
             other => return Err(Fault::OutOfOrder(other.tag())),
         };
         self.events.push_back(event);
@@ -733,6 +749,7 @@ impl Open {
             transfer: None,
             unanswered: 0,
             said_bye: false,
+            provable: false,
         }
     }
 
@@ -777,6 +794,16 @@ impl Open {
 }
 
 impl Inbound {
+    /// Whether the server says this only when the check-in is recorded. A refusal, and a goodbye that is not `SUCC`, may
+    /// come from a server that never read the acknowledgement (§8.4).
+    fn shows_recorded(&self) -> bool {
+        match self {
+            Self::Message(Message::Bye(bye)) => bye.code == ResultCode::Success,
+            Self::Message(Message::Reject(_)) | Self::Nothing => false,
+            Self::Message(_) | Self::Part { .. } => true,
+        }
+    }
+
     pub(super) const fn tag(&self) -> Tag {
         match self {
             Self::Message(message) => message.tag(),

@@ -20,11 +20,15 @@ pub(crate) const NOW: u64 = 1_790_000_000;
 
 const DAY: u64 = 86_400;
 
+/// The parties' X25519 secrets.
+pub(crate) const SERVER_STATIC: [u8; 32] = [11; 32];
+pub(crate) const TERMINAL_STATIC: [u8; 32] = [12; 32];
+
 pub(crate) struct Party {
     pub(crate) static_key: StaticKey,
-    secret: [u8; 32],
+    pub(crate) secret: [u8; 32],
     pub(crate) credentials: Credentials,
-    role: Role,
+    pub(crate) role: Role,
 }
 
 impl Party {
@@ -84,7 +88,7 @@ pub(crate) fn server() -> Party {
         organisation: "Test Bank".to_owned(),
         group: "tms".to_owned(),
     };
-    Party::new(&key, subject, [11; 32])
+    Party::new(&key, subject, SERVER_STATIC)
 }
 
 pub(crate) fn terminal() -> Party {
@@ -94,7 +98,7 @@ pub(crate) fn terminal() -> Party {
         model: "P80".to_owned(),
         serial: "30012345".to_owned(),
     };
-    Party::new(&key, Subject::Terminal(holder), [12; 32])
+    Party::new(&key, Subject::Terminal(holder), TERMINAL_STATIC)
 }
 
 pub(crate) fn anchors() -> Anchors {

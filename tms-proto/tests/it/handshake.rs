@@ -357,21 +357,35 @@ fn the_mode_gets_the_keys_that_it_needs_and_no_others() {
 fn payloads_and_messages_are_bounded() {
     for setup in all() {
         let (mut initiator, mut responder) = (setup.initiator(), setup.responder());
-        assert_eq!(initiator.first(&[0; MAX_PAYLOAD + 1]), Err(HandshakeError::Payload));
+        // With the kind, and the hello before message 1, no message is longer than 4 KiB; one of 4 KiB can be made.
+        let mut first = Vec::new();
         if setup.mode.has_static() {
             // It would go in the clear.
             assert_eq!(initiator.first(b"x"), Err(HandshakeError::Payload));
+            first = initiator.first(b"").unwrap();
+        } else {
+            let room = MAX_MESSAGE - 1 - setup.hello.len() - 48;
+            assert_eq!(initiator.first(&vec![0; room + 1]), Err(HandshakeError::Payload));
+            first.extend(initiator.first(&vec![0; room]).unwrap());
+            assert_eq!(1 + setup.hello.len() + first.len(), MAX_MESSAGE);
         }
-        let first = initiator.first(&setup.payloads[0]).unwrap();
         responder.first(&first).unwrap();
-        assert_eq!(responder.second(&[0; MAX_PAYLOAD + 1]), Err(HandshakeError::Payload));
-        let second = responder.second(&[0; MAX_PAYLOAD]).unwrap();
-        assert!(1 + MAX_HELLO + second.len() <= MAX_MESSAGE);
-        assert_eq!(initiator.second(&second), Ok(vec![0; MAX_PAYLOAD]));
+        let room = MAX_MESSAGE - 1 - if setup.mode.has_static() { 96 } else { 48 };
+        assert_eq!(responder.second(&vec![0; room + 1]), Err(HandshakeError::Payload));
+        let second = responder.second(&vec![0; room]).unwrap();
+        assert_eq!(1 + second.len(), MAX_MESSAGE);
+        assert_eq!(initiator.second(&second), Ok(vec![0; room]));
         if setup.mode.has_static() {
+            let room = MAX_MESSAGE - 1 - 64;
+            assert_eq!(initiator.third(&vec![0; room + 1]), Err(HandshakeError::Payload));
+            assert_eq!(1 + initiator.third(&vec![0; room]).unwrap().len(), MAX_MESSAGE);
             assert_eq!(responder.third(&[0; MAX_MESSAGE + 1]), Err(HandshakeError::Refused));
         }
     }
+    // What fits everywhere.
+    let mut setup = Setup::new(Mode::Ticket, Suite::ChaChaPoly);
+    setup.hello = vec![0; MAX_HELLO];
+    assert!(setup.initiator().first(&[0; MAX_PAYLOAD]).is_ok());
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod secure_vector;
 mod session;
 mod structure;
 mod tlv;
+mod transcript;
 mod vector;

@@ -131,7 +131,7 @@ impl Script<'_> {
         outcome
     }
 
-    fn terminal_event(&self, pair: &mut Pair, event: TerminalEvent, outcome: &mut Outcome) {
+    pub(crate) fn terminal_event(&self, pair: &mut Pair, event: TerminalEvent, outcome: &mut Outcome) {
         let now = pair.now;
         match event {
             TerminalEvent::Server {
@@ -199,7 +199,7 @@ impl Script<'_> {
         }
     }
 
-    fn server_event(&self, pair: &mut Pair, event: ServerEvent, outcome: &mut Outcome) {
+    pub(crate) fn server_event(&self, pair: &mut Pair, event: ServerEvent, outcome: &mut Outcome) {
         let now = pair.now;
         match event {
             ServerEvent::Hello(_) => {
@@ -823,7 +823,11 @@ fn large_plans_and_inventories_leave_the_handshake() {
     script.plan.unchanged = None;
     let prompt = Some("a new program comes tonight, please leave the terminal on".to_owned());
     script.plan.actions = (0..tms_proto::message::MAX_ACTIONS as u64)
-        .map(|id| tms_proto::message::Action { id, prompt: prompt.clone(), ..template.clone() })
+        .map(|id| tms_proto::message::Action {
+            id,
+            prompt: prompt.clone(),
+            ..template.clone()
+        })
         .collect();
     let mut large = inventory();
     large.components = (0..100)

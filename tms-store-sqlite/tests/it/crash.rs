@@ -21,10 +21,16 @@ fn child() {
     let Some(path) = std::env::var_os(PATH) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         // a short log, so that a checkpoint is often under way
-        let options = Options { checkpoint_pages: 50, ..Options::default() };
+        let options = Options {
+            checkpoint_pages: 50,
+            ..Options::default()
+        };
         let store = SqliteStore::open(path, options).unwrap();
         let tasks: Vec<_> = (0..TASKS).map(|task| tokio::spawn(work(store.clone(), task))).collect();
         for task in tasks {
@@ -41,7 +47,11 @@ async fn work(store: SqliteStore, task: u64) {
         let next = last + 1;
         let mut terminal = sample::terminal(task);
         terminal.contact = next;
-        let expect = if last == 0 { Expect::Absent } else { Expect::Version(last.into()) };
+        let expect = if last == 0 {
+            Expect::Absent
+        } else {
+            Expect::Version(last.into())
+        };
         let changes = vec![
             Change::Append(sample::said(task, &next.to_string())),
             put(expect, terminal),
@@ -87,7 +97,15 @@ fn command(program: &str) -> Command {
 }
 
 fn arguments(command: &mut Command, path: &Path) {
-    command.args(["crash::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(PATH, path);
+    command
+        .args([
+            "crash::child",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(PATH, path);
 }
 
 /// Every task's commits are there as far as they were acknowledged, at most one more is, and none is there by half.
@@ -108,13 +126,25 @@ async fn verify(store: &SqliteStore, acknowledged: &BTreeMap<u64, u32>) {
         }
     }
     for task in 0..TASKS {
-        let (acknowledged, there) = (acknowledged.get(&task).copied().unwrap_or_default(), standing(store, task).await);
-        assert!((acknowledged..=acknowledged + 1).contains(&there), "task {task}: {there} of {acknowledged}");
+        let (acknowledged, there) = (
+            acknowledged.get(&task).copied().unwrap_or_default(),
+            standing(store, task).await,
+        );
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&there),
+            "task {task}: {there} of {acknowledged}"
+        );
         let all: Vec<_> = (1..=there).collect();
         assert_eq!(said.remove(&task).unwrap_or_default(), all, "task {task}");
-        let assignments = store.list(&Query::Assignments(TerminalId(task), None), u32::MAX).await.unwrap();
+        let assignments = store
+            .list(&Query::Assignments(TerminalId(task), None), u32::MAX)
+            .await
+            .unwrap();
         let actions = assignments.iter().map(|found| found.record.key());
-        let right = all.iter().map(|action| sample::assignment(task, (*action).into())).map(|right| Record::from(right).key());
+        let right = all
+            .iter()
+            .map(|action| sample::assignment(task, (*action).into()))
+            .map(|right| Record::from(right).key());
         assert!(actions.eq(right), "task {task}");
     }
 }
@@ -141,7 +171,10 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
             }
         }
         assert!(!child.wait().unwrap().success());
-        assert!(count >= 300 + 170 * round, "the process ended by itself after {count} commits");
+        assert!(
+            count >= 300 + 170 * round,
+            "the process ended by itself after {count} commits"
+        );
         verify(&place.open(), &acknowledged).await;
     }
 }
@@ -153,7 +186,9 @@ async fn a_write_that_fails_loses_nothing_that_was_acknowledged() {
     let place = Place::new();
     // blocks of 512 or 1,024 bytes; the signal that comes with the refusal is not the subject
     let mut command = command("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap());
     arguments(&mut command, &place.path());
     let mut child = command.spawn().unwrap();
     let (mut acknowledged, mut failed) = (BTreeMap::new(), 0);

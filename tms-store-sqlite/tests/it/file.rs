@@ -20,7 +20,11 @@ fn what_is_not_a_database_is_corrupt() {
 
 #[test]
 fn a_database_of_another_application_is_left_alone() {
-    for sql in ["CREATE TABLE letters (text TEXT)", "PRAGMA application_id = 7", "PRAGMA user_version = 1"] {
+    for sql in [
+        "CREATE TABLE letters (text TEXT)",
+        "PRAGMA application_id = 7",
+        "PRAGMA user_version = 1",
+    ] {
         let place = Place::new();
         raw(&place.path()).execute_batch(sql).unwrap();
         let before = fs::read(place.path()).unwrap();
@@ -41,7 +45,10 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let StoreError::Backend(text) = refusal(&place) else {
         panic!("not a backend error");
     };
-    assert!(text.contains("has schema 77") && text.contains("use a newer program"), "{text}");
+    assert!(
+        text.contains("has schema 77") && text.contains("use a newer program"),
+        "{text}"
+    );
     assert_eq!(fs::read(place.path()).unwrap(), before);
 }
 
@@ -71,22 +78,34 @@ async fn the_log_is_emptied_when_the_last_handle_goes() {
     let place = Place::new();
     let store = place.open();
     let other = store.clone();
-    store.commit((0..500).map(|id| put(Expect::Any, sample::terminal(id))).collect()).await.unwrap();
+    store
+        .commit((0..500).map(|id| put(Expect::Any, sample::terminal(id))).collect())
+        .await
+        .unwrap();
     drop(store);
     let log = place.directory.path().join("store-wal");
     assert!(log.metadata().unwrap().len() > 500_000);
     assert!(terminal(&other, 499).await.unwrap().is_some());
     drop(other);
     assert!(!log.exists());
-    let rows: i64 = place.raw().query_row("SELECT count(*) FROM terminals", [], |row| row.get(0)).unwrap();
+    let rows: i64 = place
+        .raw()
+        .query_row("SELECT count(*) FROM terminals", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(rows, 500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_does_not_grow_without_end() {
     let place = Place::new();
-    let store =
-        SqliteStore::open(place.path(), Options { checkpoint_pages: 100, ..Options::default() }).unwrap();
+    let store = SqliteStore::open(
+        place.path(),
+        Options {
+            checkpoint_pages: 100,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let busy = tokio::spawn({
         let store = store.clone();
         async move {
@@ -96,7 +115,14 @@ async fn the_log_does_not_grow_without_end() {
         }
     });
     for round in 0..400 {
-        store.commit((0..20).map(|id| put(Expect::Any, sample::terminal(id + round))).collect()).await.unwrap();
+        store
+            .commit(
+                (0..20)
+                    .map(|id| put(Expect::Any, sample::terminal(id + round)))
+                    .collect(),
+            )
+            .await
+            .unwrap();
     }
     busy.abort();
     // each round writes some ten pages of 4 KiB: without checkpoints it would be sixteen megabytes
@@ -107,17 +133,29 @@ async fn the_log_does_not_grow_without_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_another_program_holds_the_database_commits_are_unavailable_and_reads_are_not() {
     let place = Place::new();
-    let options = Options { busy_timeout: Duration::from_millis(100), ..Options::default() };
+    let options = Options {
+        busy_timeout: Duration::from_millis(100),
+        ..Options::default()
+    };
     let store = SqliteStore::open(place.path(), options).unwrap();
-    store.commit(vec![put(Expect::Absent, sample::terminal(1))]).await.unwrap();
+    store
+        .commit(vec![put(Expect::Absent, sample::terminal(1))])
+        .await
+        .unwrap();
     let lock = place.raw();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.commit(vec![put(Expect::Absent, sample::terminal(2))]).await.unwrap_err();
+    let error = store
+        .commit(vec![put(Expect::Absent, sample::terminal(2))])
+        .await
+        .unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(terminal(&store, 1).await.unwrap().is_some());
     lock.execute_batch("ROLLBACK").unwrap();
     assert!(terminal(&store, 2).await.unwrap().is_none());
-    store.commit(vec![put(Expect::Absent, sample::terminal(2))]).await.unwrap();
+    store
+        .commit(vec![put(Expect::Absent, sample::terminal(2))])
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +163,10 @@ async fn a_malformed_record_is_corrupt_and_not_quoted() {
     let place = Place::new();
     let store = place.open();
     let mut changes: Vec<_> = (1..=4).map(|id| put(Expect::Any, sample::terminal(id))).collect();
-    changes.extend([put(Expect::Any, sample::assignment(1, 1)), Change::Append(sample::said(1, "once"))]);
+    changes.extend([
+        put(Expect::Any, sample::assignment(1, 1)),
+        Change::Append(sample::said(1, "once")),
+    ]);
     store.commit(changes).await.unwrap();
     let spoil = place.raw();
     for sql in [
@@ -153,7 +194,10 @@ async fn a_malformed_record_is_corrupt_and_not_quoted() {
     }
     // the others are there, and what is malformed can be replaced
     assert!(terminal(&store, 4).await.unwrap().is_some());
-    store.commit(vec![put(Expect::Version(1), sample::terminal(3))]).await.unwrap();
+    store
+        .commit(vec![put(Expect::Version(1), sample::terminal(3))])
+        .await
+        .unwrap();
     assert_eq!(terminal(&store, 3).await.unwrap().unwrap().version, 2);
 }
 
@@ -161,10 +205,18 @@ async fn a_malformed_record_is_corrupt_and_not_quoted() {
 async fn a_damaged_page_is_corrupt() {
     let place = Place::new();
     let store = place.open();
-    store.commit((0..50).map(|id| put(Expect::Any, sample::terminal(id))).collect()).await.unwrap();
+    store
+        .commit((0..50).map(|id| put(Expect::Any, sample::terminal(id))).collect())
+        .await
+        .unwrap();
     drop(store);
     let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'terminals'";
-    let root: usize = place.raw().query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap().try_into().unwrap();
+    let root: usize = place
+        .raw()
+        .query_row(sql, [], |row| row.get::<_, u32>(0))
+        .unwrap()
+        .try_into()
+        .unwrap();
     let mut file = fs::read(place.path()).unwrap();
     file[(root - 1) * 4096..root * 4096].fill(0xEE);
     fs::write(place.path(), file).unwrap();
@@ -173,5 +225,8 @@ async fn a_damaged_page_is_corrupt() {
     let write = store.commit(vec![put(Expect::Any, sample::terminal(7))]).await;
     assert!(matches!(write, Err(StoreError::Corrupt(_))), "{write:?}");
     // the other tables are sound
-    store.commit(vec![Change::Append(sample::said(7, "still here"))]).await.unwrap();
+    store
+        .commit(vec![Change::Append(sample::said(7, "still here"))])
+        .await
+        .unwrap();
 }

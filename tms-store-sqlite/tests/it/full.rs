@@ -21,11 +21,17 @@ async fn there(store: &SqliteStore, id: u64) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_is_unavailable_and_loses_nothing() {
     let place = Place::new();
-    let options = Options { max_pages: Some(400), ..Options::default() };
+    let options = Options {
+        max_pages: Some(400),
+        ..Options::default()
+    };
     let store = SqliteStore::open(place.path(), options).unwrap();
     let mut id = 0;
     let error = loop {
-        let changes = vec![put(Expect::Absent, large(id)), Change::Append(sample::said(id, "stored"))];
+        let changes = vec![
+            put(Expect::Absent, large(id)),
+            Change::Append(sample::said(id, "stored")),
+        ];
         match store.commit(changes).await {
             Ok(()) => id += 1,
             Err(error) => break error,
@@ -39,9 +45,15 @@ async fn a_full_store_is_unavailable_and_loses_nothing() {
     assert!(!there(&store, id).await);
     assert_eq!(store.events(0, 100).await.unwrap().len() as u64, id);
     // what is small still goes in, and there is room for one again when one has gone
-    store.commit(vec![Change::Append(sample::said(0, "small"))]).await.unwrap();
+    store
+        .commit(vec![Change::Append(sample::said(0, "small"))])
+        .await
+        .unwrap();
     assert!(store.commit(vec![put(Expect::Absent, large(id))]).await.is_err());
-    store.commit(vec![Change::Remove(Expect::Version(1), Key::Inventory(TerminalId(0)))]).await.unwrap();
+    store
+        .commit(vec![Change::Remove(Expect::Version(1), Key::Inventory(TerminalId(0)))])
+        .await
+        .unwrap();
     store.commit(vec![put(Expect::Absent, large(id))]).await.unwrap();
     assert!(there(&store, id).await && !there(&store, 0).await);
     drop(store);
@@ -56,7 +68,10 @@ async fn a_full_store_is_unavailable_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_room_for_some_of_a_group_some_are_done() {
     let place = Place::new();
-    let options = Options { max_pages: Some(400), ..Options::default() };
+    let options = Options {
+        max_pages: Some(400),
+        ..Options::default()
+    };
     let store = SqliteStore::open(place.path(), options).unwrap();
     let start = Arc::new(tokio::sync::Barrier::new(40));
     let mut tasks = JoinSet::new();
@@ -64,7 +79,10 @@ async fn where_there_is_room_for_some_of_a_group_some_are_done() {
         let (store, start) = (store.clone(), Arc::clone(&start));
         tasks.spawn(async move {
             start.wait().await;
-            let changes = vec![Change::Append(sample::said(id, "stored")), put(Expect::Absent, large(id))];
+            let changes = vec![
+                Change::Append(sample::said(id, "stored")),
+                put(Expect::Absent, large(id)),
+            ];
             (id, store.commit(changes).await)
         });
     }

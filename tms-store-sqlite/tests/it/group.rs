@@ -29,12 +29,23 @@ async fn commits_that_wait_together_share_one_transaction_and_conflict_alone() {
     let store = place.open();
     // three for each record, of which one wins
     let commits: Vec<_> = (0..60)
-        .map(|number| vec![put(Expect::Absent, sample::terminal(number / 3)), Change::Append(sample::said(1, "won"))])
+        .map(|number| {
+            vec![
+                put(Expect::Absent, sample::terminal(number / 3)),
+                Change::Append(sample::said(1, "won")),
+            ]
+        })
         .collect();
     let outcomes = together(&place, &store, commits).await;
     for outcomes in outcomes.chunks(3) {
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Conflict))).count(), 2);
+        assert_eq!(
+            outcomes
+                .iter()
+                .filter(|outcome| matches!(outcome, Err(StoreError::Conflict)))
+                .count(),
+            2
+        );
     }
     assert_eq!(store.events(0, 100).await.unwrap().len(), 20);
     // the first was taken alone, or with some, and stood before the lock while the others came
@@ -47,12 +58,23 @@ async fn commits_that_wait_together_share_one_transaction_and_conflict_alone() {
 async fn the_limit_is_kept() {
     let place = Place::new();
     for (limit, most, least) in [(1, 40, 40), (10, 6, 4)] {
-        let store =
-            SqliteStore::open(place.path(), Options { group_limit: limit, ..Options::default() }).unwrap();
-        let commits = (0..40).map(|number| vec![put(Expect::Any, sample::terminal(number))]).collect();
+        let store = SqliteStore::open(
+            place.path(),
+            Options {
+                group_limit: limit,
+                ..Options::default()
+            },
+        )
+        .unwrap();
+        let commits = (0..40)
+            .map(|number| vec![put(Expect::Any, sample::terminal(number))])
+            .collect();
         assert!(together(&place, &store, commits).await.iter().all(Result::is_ok));
         let Statistics { commits, transactions } = store.statistics();
-        assert!(commits == 40 && (least..=most).contains(&transactions), "limit {limit}: {transactions}");
+        assert!(
+            commits == 40 && (least..=most).contains(&transactions),
+            "limit {limit}: {transactions}"
+        );
     }
 }
 
@@ -68,17 +90,27 @@ async fn a_commit_that_sqlite_refuses_fails_alone() {
         );
         place.raw().execute_batch(&trigger).unwrap();
         let mut commits: Vec<_> = (0..30)
-            .map(|number| vec![put(Expect::Absent, sample::terminal(number)), Change::Append(sample::said(1, "done"))])
+            .map(|number| {
+                vec![
+                    put(Expect::Absent, sample::terminal(number)),
+                    Change::Append(sample::said(1, "done")),
+                ]
+            })
             .collect();
         let mut poison = sample::said(1, "");
-        poison.kind = EventKind::CloneSuspected { evidence: "contact 7 came twice".to_owned() };
+        poison.kind = EventKind::CloneSuspected {
+            evidence: "contact 7 came twice".to_owned(),
+        };
         commits[17].push(Change::Append(poison));
         for (number, outcome) in (0..).zip(together(&place, &store, commits).await) {
             let there = terminal(&store, number).await.unwrap().is_some();
             match outcome {
                 Ok(()) => assert!(there && number != 17, "{way}: {number}"),
                 Err(StoreError::Backend(text)) => {
-                    assert!(!there && number == 17 && !text.contains("canary"), "{way}: {number}: {text}");
+                    assert!(
+                        !there && number == 17 && !text.contains("canary"),
+                        "{way}: {number}: {text}"
+                    );
                 }
                 Err(other) => panic!("{way}: {number}: {other}"),
             }
@@ -103,7 +135,10 @@ async fn what_nobody_waits_for_is_not_begun() {
     assert!(tokio::time::timeout(Duration::from_millis(50), second).await.is_err());
     lock.execute_batch("ROLLBACK").unwrap();
     first.await.unwrap().unwrap();
-    store.commit(vec![put(Expect::Absent, sample::terminal(3))]).await.unwrap();
+    store
+        .commit(vec![put(Expect::Absent, sample::terminal(3))])
+        .await
+        .unwrap();
     assert!(terminal(&store, 1).await.unwrap().is_some());
     assert!(terminal(&store, 2).await.unwrap().is_none());
 }

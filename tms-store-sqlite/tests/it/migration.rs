@@ -52,7 +52,10 @@ async fn a_database_of_schema_1_opens_and_goes_on() {
     let page = store.list(&Query::Terminals(None), 10).await.unwrap();
     let standings: Vec<_> = page.iter().map(|found| (found.record.key(), found.version)).collect();
     let key = |id| tms_core::store::Key::Terminal(TerminalId(id));
-    assert_eq!(standings, [(key(1), 1), (key(2), 2), (key(1 << 63), 1), (key(u64::MAX), 1)]);
+    assert_eq!(
+        standings,
+        [(key(1), 1), (key(2), 2), (key(1 << 63), 1), (key(u64::MAX), 1)]
+    );
     assert_eq!(store.list(&Query::Packages(None), 10).await.unwrap().len(), 4);
     assert_eq!(store.events(0, 100).await.unwrap().len(), 10);
 
@@ -60,16 +63,29 @@ async fn a_database_of_schema_1_opens_and_goes_on() {
     let found = store.check_in(&Caller::Holder(holder.clone())).await.unwrap().unwrap();
     assert_eq!((found.terminal.record.id, found.terminal.version), (TerminalId(2), 2));
     assert_eq!(found.terminal.record.state, TerminalState::Deactivated);
-    assert_eq!(found.assignments.iter().map(|open| open.record.action).collect::<Vec<_>>(), [ActionId(1)]);
+    assert_eq!(
+        found
+            .assignments
+            .iter()
+            .map(|open| open.record.action)
+            .collect::<Vec<_>>(),
+        [ActionId(1)]
+    );
     holder.serial = "8000000000000000".to_owned();
     let found = store.check_in(&Caller::Holder(holder)).await.unwrap().unwrap();
     let credential = found.terminal.record.credential.clone().unwrap().id;
-    assert_eq!(store.check_in(&Caller::Credential(credential)).await.unwrap(), Some(found.clone()));
+    assert_eq!(
+        store.check_in(&Caller::Credential(credential)).await.unwrap(),
+        Some(found.clone())
+    );
 
     let mut terminal = found.terminal.record;
     terminal.contact += 1;
     let next = sample::checked_in(terminal.id.0, sample::NOW);
-    store.commit(vec![put(Expect::Version(1), terminal), Change::Append(next)]).await.unwrap();
+    store
+        .commit(vec![put(Expect::Version(1), terminal), Change::Append(next)])
+        .await
+        .unwrap();
     assert_eq!(store.events(10, 100).await.unwrap().len(), 1);
 }
 
@@ -92,7 +108,9 @@ fn kept<T: Serialize + DeserializeOwned>(place: &Place, table: &str) -> usize {
     fs::copy(fixture(1), untouched.path()).unwrap();
     let (stored, migrated) = (untouched.raw(), place.raw());
     let bodies = |connection: &rusqlite::Connection| {
-        let mut statement = connection.prepare(&format!("SELECT body FROM {table} ORDER BY rowid")).unwrap();
+        let mut statement = connection
+            .prepare(&format!("SELECT body FROM {table} ORDER BY rowid"))
+            .unwrap();
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
         rows.map(|body| body.unwrap()).collect::<Vec<_>>()
     };
@@ -100,7 +118,10 @@ fn kept<T: Serialize + DeserializeOwned>(place: &Place, table: &str) -> usize {
     assert_eq!(stored.len(), migrated.len());
     for (stored, migrated) in stored.iter().zip(&migrated) {
         let record: T = serde_json::from_str(migrated).unwrap();
-        contains(&serde_json::to_value(record).unwrap(), &serde_json::from_str(stored).unwrap());
+        contains(
+            &serde_json::to_value(record).unwrap(),
+            &serde_json::from_str(stored).unwrap(),
+        );
     }
     stored.len()
 }

@@ -32,12 +32,17 @@ impl DirectoryFlash {
         let path = path.as_ref().to_path_buf();
         let (path, lock) = blocking(move || {
             fs::create_dir_all(&path)?;
-            let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+            let lock = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path.join(LOCK))?;
             lock.try_lock().map_err(|error| match error {
                 TryLockError::Error(error) => error,
-                TryLockError::WouldBlock => {
-                    io::Error::new(io::ErrorKind::WouldBlock, format!("{} is in use by another process", path.display()))
-                }
+                TryLockError::WouldBlock => io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    format!("{} is in use by another process", path.display()),
+                ),
             })?;
             // What a replace that was cut left behind.
             for entry in fs::read_dir(&path)? {
@@ -50,7 +55,11 @@ impl DirectoryFlash {
             Ok((path, lock))
         })
         .await?;
-        Ok(Self { path: Arc::new(path), order: Arc::new(Mutex::new(())), _lock: lock })
+        Ok(Self {
+            path: Arc::new(path),
+            order: Arc::new(Mutex::new(())),
+            _lock: lock,
+        })
     }
 
     /// Where the directory is.
@@ -80,7 +89,9 @@ impl DirectoryFlash {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FlashError> + Send + 'static,
 ) -> Result<T, FlashError> {
-    spawn_blocking(work).await.map_err(|error| FlashError::Failed(io::Error::other(error)))?
+    spawn_blocking(work)
+        .await
+        .map_err(|error| FlashError::Failed(io::Error::other(error)))?
 }
 
 #[cfg(unix)]
@@ -127,7 +138,9 @@ impl Flash for DirectoryFlash {
             let Some(size) = size(&file)? else {
                 return Ok(Bytes::new());
             };
-            let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(max);
+            let left = usize::try_from(size.saturating_sub(offset))
+                .unwrap_or(usize::MAX)
+                .min(max);
             let mut content = vec![0; left];
             let mut file = File::open(&file)?;
             file.seek(SeekFrom::Start(offset))?;
@@ -164,7 +177,11 @@ impl Flash for DirectoryFlash {
             if offset > size {
                 return Err(FlashError::Gap { offset, size });
             }
-            let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
             if offset < size {
                 file.set_len(offset)?;
             }

@@ -42,7 +42,10 @@ impl MemoryFlash {
     /// An empty memory of `capacity` bytes.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self(Arc::new(Mutex::new(Chip { capacity, ..Chip::default() })))
+        Self(Arc::new(Mutex::new(Chip {
+            capacity,
+            ..Chip::default()
+        })))
     }
 
     /// Makes power fail at a write to come. From then on everything fails.
@@ -81,7 +84,11 @@ impl MemoryFlash {
             .map(|(name, file)| (name.clone(), file.after_power_loss(&mut random)))
             .filter_map(|(name, file)| Some((name, file?)))
             .collect();
-        Self(Arc::new(Mutex::new(Chip { files, capacity: chip.capacity, ..Chip::default() })))
+        Self(Arc::new(Mutex::new(Chip {
+            files,
+            capacity: chip.capacity,
+            ..Chip::default()
+        })))
     }
 
     fn chip(&self) -> MutexGuard<'_, Chip> {
@@ -105,9 +112,17 @@ impl MemoryFlash {
     }
 
     fn room(chip: &Chip, name: &str, size: usize) -> Result<(), FlashError> {
-        let others = chip.files.iter().filter(|(other, _)| *other != name).map(|(_, file)| file.content.len());
+        let others = chip
+            .files
+            .iter()
+            .filter(|(other, _)| *other != name)
+            .map(|(_, file)| file.content.len());
         let needed = others.sum::<usize>().saturating_add(size);
-        if u64::try_from(needed).is_ok_and(|needed| needed <= chip.capacity) { Ok(()) } else { Err(FlashError::Full) }
+        if u64::try_from(needed).is_ok_and(|needed| needed <= chip.capacity) {
+            Ok(())
+        } else {
+            Err(FlashError::Full)
+        }
     }
 }
 
@@ -139,7 +154,13 @@ impl Random {
 
 impl File {
     fn after_power_loss(&self, random: &mut Random) -> Option<Self> {
-        let settled = |content: Arc<Vec<u8>>| Some(Self { synced: content.len(), content, durable: None });
+        let settled = |content: Arc<Vec<u8>>| {
+            Some(Self {
+                synced: content.len(),
+                content,
+                durable: None,
+            })
+        };
         if let Some(durable) = &self.durable
             && random.flip()
         {
@@ -175,7 +196,11 @@ impl File {
     }
 
     fn whole(content: &[u8]) -> Self {
-        Self { content: Arc::new(content.to_vec()), durable: None, synced: content.len() }
+        Self {
+            content: Arc::new(content.to_vec()),
+            durable: None,
+            synced: content.len(),
+        }
     }
 }
 
@@ -187,7 +212,10 @@ impl Flash for MemoryFlash {
         if chip.dead {
             return Err(no_power());
         }
-        Ok(chip.files.get(name).and_then(|file| u64::try_from(file.content.len()).ok()))
+        Ok(chip
+            .files
+            .get(name)
+            .and_then(|file| u64::try_from(file.content.len()).ok()))
     }
 
     async fn read(&self, name: &str, offset: u64, max: usize) -> Result<Bytes, FlashError> {
@@ -196,8 +224,15 @@ impl Flash for MemoryFlash {
         if chip.dead {
             return Err(no_power());
         }
-        let content = chip.files.get(name).map(|file| file.content.as_slice()).unwrap_or_default();
-        let tail = usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or_default();
+        let content = chip
+            .files
+            .get(name)
+            .map(|file| file.content.as_slice())
+            .unwrap_or_default();
+        let tail = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| content.get(offset..))
+            .unwrap_or_default();
         Ok(Bytes::copy_from_slice(tail.get(..max).unwrap_or(tail)))
     }
 
@@ -219,7 +254,10 @@ impl Flash for MemoryFlash {
         let size = chip.files.get(name).map_or(0, |file| file.content.len());
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         if at > size {
-            return Err(FlashError::Gap { offset, size: u64::try_from(size).unwrap_or(u64::MAX) });
+            return Err(FlashError::Gap {
+                offset,
+                size: u64::try_from(size).unwrap_or(u64::MAX),
+            });
         }
         Self::room(&chip, name, at.saturating_add(bytes.len()))?;
         let written = match cut {
@@ -254,7 +292,11 @@ impl Flash for MemoryFlash {
 
     async fn names(&self) -> Result<Vec<String>, FlashError> {
         let chip = self.chip();
-        if chip.dead { Err(no_power()) } else { Ok(chip.files.keys().cloned().collect()) }
+        if chip.dead {
+            Err(no_power())
+        } else {
+            Ok(chip.files.keys().cloned().collect())
+        }
     }
 
     async fn free(&self) -> Result<u64, FlashError> {

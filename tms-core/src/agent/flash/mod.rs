@@ -98,7 +98,10 @@ pub async fn read_all(flash: &dyn Flash, name: &str, max: usize) -> Result<Optio
     };
     match usize::try_from(size) {
         Ok(size) if size <= max => flash.read(name, 0, size).await.map(Some),
-        _ => Err(FlashError::Failed(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is too large")))),
+        _ => Err(FlashError::Failed(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{name} is too large"),
+        ))),
     }
 }
 
@@ -134,8 +137,14 @@ mod tests {
         flash.sync("b").await.unwrap();
         assert_eq!(flash.read("b", 0, 99).await.unwrap(), "hell!");
         assert_eq!(flash.size("b").await.unwrap(), Some(5));
-        assert!(matches!(flash.append("b", 6, b"x").await, Err(FlashError::Gap { offset: 6, size: 5 })));
-        assert!(matches!(flash.append("c", 1, b"x").await, Err(FlashError::Gap { offset: 1, size: 0 })));
+        assert!(matches!(
+            flash.append("b", 6, b"x").await,
+            Err(FlashError::Gap { offset: 6, size: 5 })
+        ));
+        assert!(matches!(
+            flash.append("c", 1, b"x").await,
+            Err(FlashError::Gap { offset: 1, size: 0 })
+        ));
         assert_eq!(flash.size("c").await.unwrap(), None);
 
         let mut names = flash.names().await.unwrap();
@@ -146,8 +155,14 @@ mod tests {
         assert_eq!(flash.size("b").await.unwrap(), None);
 
         for name in ["", ".hidden", "a/b", "UPPER", "ü", &"x".repeat(MAX_NAME + 1)] {
-            assert!(matches!(flash.replace(name, b"").await, Err(FlashError::Name(_))), "{name:?}");
-            assert!(matches!(flash.read(name, 0, 1).await, Err(FlashError::Name(_))), "{name:?}");
+            assert!(
+                matches!(flash.replace(name, b"").await, Err(FlashError::Name(_))),
+                "{name:?}"
+            );
+            assert!(
+                matches!(flash.read(name, 0, 1).await, Err(FlashError::Name(_))),
+                "{name:?}"
+            );
         }
         assert_eq!(read_all(&*flash, "a", 3).await.unwrap().unwrap(), "2nd");
         assert!(read_all(&*flash, "a", 2).await.is_err());

@@ -108,8 +108,9 @@ impl SlotDevice {
     /// As [`open`](Self::open).
     pub async fn with_self_test(flash: Arc<dyn Flash>, self_test: Box<RunSelfTest>) -> Result<Self, DeviceError> {
         let record = match read_all(&*flash, RECORD, MAX_RECORD).await? {
-            Some(record) => serde_json::from_slice(&record)
-                .map_err(|error| DeviceError::new(ResultCode::HardwareError, format_args!("record of slots: {error}")))?,
+            Some(record) => serde_json::from_slice(&record).map_err(|error| {
+                DeviceError::new(ResultCode::HardwareError, format_args!("record of slots: {error}"))
+            })?,
             None => Record::default(),
         };
         Ok(Self {
@@ -137,7 +138,12 @@ impl SlotDevice {
         let name = Side::A.file(component)?;
         self.flash.replace(&name, content).await?;
         let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        let version = Version { version: version.into(), counter, digest: Digest::of(content), size };
+        let version = Version {
+            version: version.into(),
+            counter,
+            digest: Digest::of(content),
+            size,
+        };
         let mut slots = Slots::new(kind);
         slots.set(Side::A, Some(version));
         slots.active = Some(Side::A);
@@ -158,7 +164,9 @@ impl SlotDevice {
         }
         self.save(&record).await?;
         for name in names {
-            let Some(slots) = record.components.get_mut(&name) else { continue };
+            let Some(slots) = record.components.get_mut(&name) else {
+                continue;
+            };
             if !self.try_out(&name, slots).await? {
                 slots.fall_back();
             }
@@ -227,7 +235,10 @@ impl SlotDevice {
             return Ok(true);
         };
         if starts > MAX_STARTS {
-            warn!(component = name, starts, "version does not confirm itself and is given up");
+            warn!(
+                component = name,
+                starts, "version does not confirm itself and is given up"
+            );
             return Ok(false);
         }
         let Some(version) = slots.running() else {
@@ -240,7 +251,11 @@ impl SlotDevice {
                 Ok(true)
             }
             SelfTest::Fails => {
-                warn!(component = name, version = version.version, "new version fails its self-test");
+                warn!(
+                    component = name,
+                    version = version.version,
+                    "new version fails its self-test"
+                );
                 Ok(false)
             }
             SelfTest::Silent => Ok(true),
@@ -292,7 +307,10 @@ impl SlotDevice {
             read = read.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         }
         if offset != manifest.size || hasher.finish() != manifest.digest {
-            return Err(DeviceError::new(ResultCode::HardwareError, "what was written is not what was read"));
+            return Err(DeviceError::new(
+                ResultCode::HardwareError,
+                "what was written is not what was read",
+            ));
         }
         Ok(())
     }
@@ -327,7 +345,11 @@ impl Components for SlotDevice {
             })
         };
         let components = record.components.iter().filter_map(component).collect();
-        Ok(Inventory { components, hardware, ..Inventory::default() })
+        Ok(Inventory {
+            components,
+            hardware,
+            ..Inventory::default()
+        })
     }
 
     async fn state(&self) -> Result<DeviceState, DeviceError> {
@@ -365,9 +387,15 @@ impl Installer for SlotDevice {
     async fn install(&self, manifest: &Manifest, content: &Content) -> Result<(), DeviceError> {
         let mut record = self.record.lock().await;
         let name = &manifest.component;
-        let slots = record.components.entry(name.clone()).or_insert_with(|| Slots::new(manifest.kind));
+        let slots = record
+            .components
+            .entry(name.clone())
+            .or_insert_with(|| Slots::new(manifest.kind));
         if slots.starts.is_some() {
-            return Err(DeviceError::new(ResultCode::Busy, "the version before has not confirmed itself"));
+            return Err(DeviceError::new(
+                ResultCode::Busy,
+                "the version before has not confirmed itself",
+            ));
         }
         let side = slots.idle();
         let same = slots.get(side).is_some_and(|version| version.digest == manifest.digest);
@@ -380,7 +408,12 @@ impl Installer for SlotDevice {
         self.save(&record).await?;
         self.copy(&side.file(name)?, manifest, content).await?;
         let (version, counter) = (manifest.version.clone(), manifest.counter);
-        let version = Version { version, counter, digest: manifest.digest, size: manifest.size };
+        let version = Version {
+            version,
+            counter,
+            digest: manifest.digest,
+            size: manifest.size,
+        };
         if let Some(slots) = record.components.get_mut(name) {
             slots.set(side, Some(version));
         }
@@ -418,13 +451,21 @@ impl Installer for SlotDevice {
     async fn running(&self, component: &str) -> Result<Running, DeviceError> {
         let record = self.record.lock().await;
         let Some(slots) = record.components.get(component) else {
-            return Ok(Running { content: None, pending: None, trial: Trial::Confirmed });
+            return Ok(Running {
+                content: None,
+                pending: None,
+                trial: Trial::Confirmed,
+            });
         };
         let digest = |side: Side| slots.get(side).map(|version| version.digest);
         Ok(Running {
             content: slots.active.and_then(digest),
             pending: slots.next.and_then(digest),
-            trial: if slots.starts.is_some() { Trial::Trying } else { Trial::Confirmed },
+            trial: if slots.starts.is_some() {
+                Trial::Trying
+            } else {
+                Trial::Confirmed
+            },
         })
     }
 
@@ -445,8 +486,15 @@ impl Installer for SlotDevice {
 impl Screen for SlotDevice {
     async fn show(&self, text: &Text) -> TextStatus {
         info!(id = text.id, title = text.title, body = text.body, "text");
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).push(text.clone());
-        if text.print == Some(true) { TextStatus::Printed } else { TextStatus::Displayed }
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text.clone());
+        if text.print == Some(true) {
+            TextStatus::Printed
+        } else {
+            TextStatus::Displayed
+        }
     }
 
     async fn ask(&self, prompt: &str) -> Answer {
@@ -464,4 +512,197 @@ const fn is_parameters(kind: ComponentKind) -> bool {
             | ComponentKind::ApplicationParameters
             | ComponentKind::MerchantParameters
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flash::MemoryFlash;
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tms_proto::package::Hints;
+
+    fn manifest(content: &[u8], component: &str, kind: ComponentKind) -> Manifest {
+        Manifest {
+            component: component.into(),
+            kind,
+            version: format!("of {} bytes", content.len()),
+            order: 2,
+            counter: 2,
+            min_from: None,
+            vendor: "PAX".into(),
+            models: Vec::new(),
+            hardware: Vec::new(),
+            dependencies: Vec::new(),
+            size: content.len() as u64,
+            digest: Digest::of(content),
+            block_map: None,
+            files: Vec::new(),
+            hints: Hints::default(),
+            not_before: None,
+            expiry: None,
+            signers: Vec::new(),
+        }
+    }
+
+    async fn terminal(self_test: impl Fn() -> SelfTest + Send + Sync + 'static) -> (SlotDevice, MemoryFlash) {
+        let flash = MemoryFlash::new(1 << 20);
+        let device = SlotDevice::with_self_test(Arc::new(flash.clone()), Box::new(move |_, _| self_test()))
+            .await
+            .unwrap();
+        device
+            .provision("bank", ComponentKind::Application, "1", 1, b"old")
+            .await
+            .unwrap();
+        (device, flash)
+    }
+
+    async fn install(
+        device: &SlotDevice,
+        flash: &MemoryFlash,
+        manifest: &Manifest,
+        content: &[u8],
+    ) -> Result<(), DeviceError> {
+        flash.replace("content", content).await.unwrap();
+        let content = Content::new(Arc::new(flash.clone()), "content".into(), content.len() as u64);
+        device.install(manifest, &content).await
+    }
+
+    #[tokio::test]
+    async fn a_new_version_runs_after_a_start_and_its_self_test() {
+        let (device, flash) = terminal(|| SelfTest::Passes).await;
+        let new = manifest(b"the new one", "bank", ComponentKind::Application);
+        assert_eq!(
+            device.activate("bank", &new.digest).await.unwrap_err().code,
+            ResultCode::UnknownReference
+        );
+        for _ in 0..2 {
+            install(&device, &flash, &new, b"the new one").await.unwrap();
+        }
+        assert_eq!(device.running("bank").await.unwrap().content, Some(Digest::of(b"old")));
+        for _ in 0..2 {
+            assert_eq!(
+                device.activate("bank", &new.digest).await.unwrap(),
+                Activation::AfterRestart
+            );
+        }
+        let running = device.running("bank").await.unwrap();
+        assert_eq!(
+            (running.content, running.pending),
+            (Some(Digest::of(b"old")), Some(new.digest))
+        );
+        device.start().await.unwrap();
+        let running = device.running("bank").await.unwrap();
+        assert_eq!(
+            running,
+            Running {
+                content: Some(new.digest),
+                pending: None,
+                trial: Trial::Confirmed
+            }
+        );
+        assert_eq!(device.activate("bank", &new.digest).await.unwrap(), Activation::Running);
+        // The next one goes where the old one was.
+        let third = manifest(b"third", "bank", ComponentKind::Application);
+        install(&device, &flash, &third, b"third").await.unwrap();
+        assert!(device.broken().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn parameters_are_taken_at_once() {
+        let good = Arc::new(AtomicBool::new(true));
+        let passes = Arc::clone(&good);
+        let test = move || {
+            if passes.load(Ordering::Relaxed) {
+                SelfTest::Passes
+            } else {
+                SelfTest::Fails
+            }
+        };
+        let (device, flash) = terminal(test).await;
+        for (content, works, runs) in [("one", true, "one"), ("two", false, "one"), ("three", true, "three")] {
+            good.store(works, Ordering::Relaxed);
+            let new = manifest(
+                content.as_bytes(),
+                "Bank/Parameters",
+                ComponentKind::ApplicationParameters,
+            );
+            install(&device, &flash, &new, content.as_bytes()).await.unwrap();
+            assert_eq!(
+                device.activate("Bank/Parameters", &new.digest).await.unwrap(),
+                Activation::Running
+            );
+            let running = device.running("Bank/Parameters").await.unwrap();
+            assert_eq!(
+                (running.content, running.trial),
+                (Some(Digest::of(runs.as_bytes())), Trial::Confirmed)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_version_that_stays_silent_is_given_up_after_some_starts() {
+        let (device, flash) = terminal(|| SelfTest::Silent).await;
+        let new = manifest(b"new", "bank", ComponentKind::Application);
+        install(&device, &flash, &new, b"new").await.unwrap();
+        device.activate("bank", &new.digest).await.unwrap();
+        for _ in 0..MAX_STARTS {
+            device.start().await.unwrap();
+            let running = device.running("bank").await.unwrap();
+            assert_eq!((running.content, running.trial), (Some(new.digest), Trial::Trying));
+            // Nothing is installed over the version that it may have to go back to.
+            let other = manifest(b"other", "bank", ComponentKind::Application);
+            assert_eq!(
+                install(&device, &flash, &other, b"other").await.unwrap_err().code,
+                ResultCode::Busy
+            );
+        }
+        device.start().await.unwrap();
+        let running = device.running("bank").await.unwrap();
+        assert_eq!(
+            (running.content, running.trial),
+            (Some(Digest::of(b"old")), Trial::Confirmed)
+        );
+    }
+
+    #[tokio::test]
+    async fn content_that_was_damaged_on_the_way_is_not_installed() {
+        let (device, flash) = terminal(|| SelfTest::Passes).await;
+        let new = manifest(b"new", "bank", ComponentKind::Application);
+        for damaged in [b"now".as_slice(), b"ne", b"newer"] {
+            let error = install(&device, &flash, &new, damaged).await.unwrap_err();
+            assert_eq!(error.code, ResultCode::HardwareError);
+            assert_eq!(
+                device.activate("bank", &new.digest).await.unwrap_err().code,
+                ResultCode::UnknownReference
+            );
+        }
+        assert!(device.broken().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_running_version_that_is_damaged_gives_way_to_the_one_before() {
+        let (device, flash) = terminal(|| SelfTest::Passes).await;
+        let new = manifest(b"new", "bank", ComponentKind::Application);
+        install(&device, &flash, &new, b"new").await.unwrap();
+        device.activate("bank", &new.digest).await.unwrap();
+        device.start().await.unwrap();
+        flash.replace("slot.bank.b", b"nEw").await.unwrap();
+        assert_eq!(device.broken().await.unwrap(), ["bank"]);
+        device.start().await.unwrap();
+        assert_eq!(device.running("bank").await.unwrap().content, Some(Digest::of(b"old")));
+        assert!(device.broken().await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_have_different_names() {
+        let names: Vec<String> = ["bank", "Bank", "bank/parameters", "bank_2fparameters", "银行"]
+            .iter()
+            .map(|id| Side::A.file(id).unwrap())
+            .collect();
+        let mut distinct = names.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), names.len());
+        assert!(Side::A.file(&"x".repeat(200)).is_err());
+    }
 }

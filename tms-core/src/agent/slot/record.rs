@@ -77,7 +77,10 @@ impl Side {
             Self::B => ".b",
         });
         if name.len() > MAX_NAME {
-            return Err(DeviceError::new(ResultCode::NotSupported, "name of the component is too long"));
+            return Err(DeviceError::new(
+                ResultCode::NotSupported,
+                "name of the component is too long",
+            ));
         }
         Ok(name)
     }
@@ -85,7 +88,14 @@ impl Side {
 
 impl Slots {
     pub(super) const fn new(kind: ComponentKind) -> Self {
-        Self { kind, a: None, b: None, active: None, next: None, starts: None }
+        Self {
+            kind,
+            a: None,
+            b: None,
+            active: None,
+            next: None,
+            starts: None,
+        }
     }
 
     pub(super) const fn get(&self, side: Side) -> Option<&Version> {

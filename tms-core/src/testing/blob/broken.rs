@@ -108,8 +108,17 @@ impl Fixture for Bad {
     }
 
     async fn open(&self, home: &Self::Home) -> Arc<dyn BlobStore> {
-        let blobs = if self.0 == Forgets { Arc::default() } else { Arc::clone(home) };
-        Arc::new(Broken { defect: self.0, blobs, buffer: Mutex::default(), locked: AtomicBool::new(false) })
+        let blobs = if self.0 == Forgets {
+            Arc::default()
+        } else {
+            Arc::clone(home)
+        };
+        Arc::new(Broken {
+            defect: self.0,
+            blobs,
+            buffer: Mutex::default(),
+            locked: AtomicBool::new(false),
+        })
     }
 
     async fn harm(&self, home: &Self::Home, digest: &Digest, content: Option<Vec<u8>>) -> bool {
@@ -183,7 +192,10 @@ impl BlobStore for Broken {
         expect: Option<Digest>,
     ) -> Result<(Digest, u64), BlobError> {
         let content = self.content(source).await?;
-        let (found, there) = (Digest::of(&content), self.blobs.len(&Digest::of(&content)).await?.is_some());
+        let (found, there) = (
+            Digest::of(&content),
+            self.blobs.len(&Digest::of(&content)).await?.is_some(),
+        );
         if there && self.defect == RefusesTwice {
             return Err(BlobError::Backend("there is such a blob already".to_owned()));
         }
@@ -208,7 +220,11 @@ impl BlobStore for Broken {
             ChecksLength => {
                 let raw = self.raw(digest).await?;
                 // As a store does that keeps the length beside the content.
-                if matches!(raw.len(), 1 | 10_000 | 500_000) { Ok(raw.len() as u64) } else { self.blobs.open(digest).await }
+                if matches!(raw.len(), 1 | 10_000 | 500_000) {
+                    Ok(raw.len() as u64)
+                } else {
+                    self.blobs.open(digest).await
+                }
             }
             _ => self.blobs.open(digest).await,
         }

@@ -24,7 +24,10 @@ impl From<BlobError> for Violation {
 /// Bytes that do not compress, the same for a seed.
 fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut seed = Seed::new(seed);
-    let mut bytes: Vec<u8> = std::iter::repeat_with(|| seed.next().to_be_bytes()).take(len / 8 + 1).flatten().collect();
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| seed.next().to_be_bytes())
+        .take(len / 8 + 1)
+        .flatten()
+        .collect();
     bytes.truncate(len);
     bytes
 }
@@ -33,7 +36,9 @@ async fn put(store: &dyn BlobStore, content: &[u8]) -> Result<Digest, Violation>
     let (digest, length) = store.put(&mut &*content, None).await?;
     let right = Digest::of(content);
     holds(digest == right, || format!("content {right} got the name {digest}"))?;
-    holds(length == content.len() as u64, || format!("{} bytes were said to be {length}", content.len()))?;
+    holds(length == content.len() as u64, || {
+        format!("{} bytes were said to be {length}", content.len())
+    })?;
     Ok(digest)
 }
 
@@ -46,21 +51,31 @@ async fn is_there(store: &dyn BlobStore, content: &[u8]) -> Result<(), Violation
     let digest = Digest::of(content);
     let length = Some(content.len() as u64);
     let found = store.len(&digest).await?;
-    holds(found == length, || format!("length is {found:?}, and must be {length:?}"))?;
+    holds(found == length, || {
+        format!("length is {found:?}, and must be {length:?}")
+    })?;
     let opened = store.open(&digest).await?;
-    holds(Some(opened) == length, || format!("open gives length {opened}, and must give {length:?}"))?;
+    holds(Some(opened) == length, || {
+        format!("open gives length {opened}, and must give {length:?}")
+    })?;
     let bytes = whole(store, &digest).await?;
-    holds(bytes == content, || format!("{} bytes were put, {} others were read", content.len(), bytes.len()))
+    holds(bytes == content, || {
+        format!("{} bytes were put, {} others were read", content.len(), bytes.len())
+    })
 }
 
 async fn is_missing(store: &dyn BlobStore, digest: &Digest) -> Result<(), Violation> {
     let found = store.len(digest).await?;
     holds(found.is_none(), || format!("length is {found:?}, and must be none"))?;
     let opened = store.open(digest).await;
-    holds(matches!(opened, Err(BlobError::Missing)), || format!("open gives {opened:?}, and must say missing"))?;
+    holds(matches!(opened, Err(BlobError::Missing)), || {
+        format!("open gives {opened:?}, and must say missing")
+    })?;
     for (offset, len) in [(0, 1), (0, 0), (u64::MAX, usize::MAX)] {
         let read = store.read(digest, offset, len).await;
-        holds(matches!(read, Err(BlobError::Missing)), || format!("read gives {read:?}, and must say missing"))?;
+        holds(matches!(read, Err(BlobError::Missing)), || {
+            format!("read gives {read:?}, and must say missing")
+        })?;
     }
     Ok(())
 }
@@ -102,7 +117,16 @@ struct Gated {
 
 fn gated(content: Vec<u8>, end: fn() -> io::Result<()>) -> (Gated, tokio::sync::watch::Sender<usize>) {
     let (sender, gate) = tokio::sync::watch::channel(0);
-    (Gated { content, at: 0, gate, opening: None, end }, sender)
+    (
+        Gated {
+            content,
+            at: 0,
+            gate,
+            opening: None,
+            end,
+        },
+        sender,
+    )
 }
 
 impl AsyncRead for Gated {
@@ -151,7 +175,9 @@ pub(super) async fn a_blob_is_there_whole_or_not_at_all<F: Fixture>(fixture: &F)
         is_missing(&*store, &Digest::of(&content[..open])).await?;
     }
     let _ = gate.send(content.len());
-    putting.await.map_err(|error| Violation::new(format!("a put panicked: {error}")))??;
+    putting
+        .await
+        .map_err(|error| Violation::new(format!("a put panicked: {error}")))??;
     is_there(&*store, &content).await
 }
 
@@ -164,7 +190,9 @@ pub(super) async fn a_dropped_put_leaves_all_or_nothing<F: Fixture>(fixture: &F)
         let (mut source, gate) = gated(content.clone(), || Ok(()));
         let _ = gate.send(open);
         let cut = timeout(Duration::from_millis(20), store.put(&mut source, None)).await;
-        holds(cut.is_err(), || "a put returned before its content had ended".to_owned())?;
+        holds(cut.is_err(), || {
+            "a put returned before its content had ended".to_owned()
+        })?;
         drop(source);
         sleep(Duration::from_millis(20)).await;
         is_missing(&*store, &digest).await?;
@@ -223,7 +251,9 @@ pub(super) async fn other_content_than_expected_is_refused<F: Fixture>(fixture: 
         let (right, wrong) = (Digest::of(&content), Digest::of(b"something else"));
         match store.put(&mut &content[..], Some(wrong)).await {
             Err(BlobError::Mismatch { expected, found }) => {
-                holds((expected, found) == (wrong, right), || format!("expected {expected} and found {found}"))?;
+                holds((expected, found) == (wrong, right), || {
+                    format!("expected {expected} and found {found}")
+                })?;
             }
             other => return Err(Violation::new(format!("put gives {other:?}, and must say mismatch"))),
         }
@@ -244,7 +274,11 @@ pub(super) async fn a_source_that_fails_leaves_nothing<F: Fixture>(fixture: &F) 
         let _ = gate.send(usize::MAX);
         match store.put(&mut source, None).await {
             Err(BlobError::Source(error)) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            other => return Err(Violation::new(format!("put gives {other:?}, and must say that its source failed"))),
+            other => {
+                return Err(Violation::new(format!(
+                    "put gives {other:?}, and must say that its source failed"
+                )));
+            }
         }
         is_missing(&*store, &Digest::of(&content)).await?;
     }
@@ -275,7 +309,14 @@ pub(super) async fn reads_give_what_was_asked_for<F: Fixture>(fixture: &F) -> Re
     ];
     // Around powers of two there are the edges of blocks.
     for edge in (9..19).map(|bit| 1 << bit) {
-        ranges.extend([(edge - 1, 1), (edge - 1, 2), (edge, 1), (edge - 1, edge + 2), (0, edge), (1, edge)]);
+        ranges.extend([
+            (edge - 1, 1),
+            (edge - 1, 2),
+            (edge, 1),
+            (edge - 1, edge + 2),
+            (0, edge),
+            (1, edge),
+        ]);
     }
     ranges.extend((0..200).map(|_| {
         let bits = seed.below(19);
@@ -285,7 +326,11 @@ pub(super) async fn reads_give_what_was_asked_for<F: Fixture>(fixture: &F) -> Re
         let bytes = store.read(&digest, offset as u64, len).await?;
         let right = &content[offset.min(size)..offset.saturating_add(len).min(size)];
         holds(bytes == right, || {
-            format!("{len} bytes from {offset} of {size} are {} bytes, and must be {} others", bytes.len(), right.len())
+            format!(
+                "{len} bytes from {offset} of {size} are {} bytes, and must be {} others",
+                bytes.len(),
+                right.len()
+            )
         })?;
     }
     Ok(())
@@ -342,9 +387,13 @@ pub(super) async fn changed_blobs_are_never_served<F: Fixture>(fixture: &F) -> R
             let store = fixture.open(&home).await;
             for _ in 0..2 {
                 let read = store.read(&digest, 0, 1).await;
-                holds(matches!(read, Err(BlobError::Changed)), || format!("a blob that was {harm}: read gives {read:?}"))?;
+                holds(matches!(read, Err(BlobError::Changed)), || {
+                    format!("a blob that was {harm}: read gives {read:?}")
+                })?;
                 let open = store.open(&digest).await;
-                holds(matches!(open, Err(BlobError::Changed)), || format!("a blob that was {harm}: open gives {open:?}"))?;
+                holds(matches!(open, Err(BlobError::Changed)), || {
+                    format!("a blob that was {harm}: open gives {open:?}")
+                })?;
             }
         }
     }
@@ -378,7 +427,9 @@ pub(super) async fn large_blobs_go_through<F: Fixture>(fixture: &F) -> Result<()
     let mut source = tokio::io::repeat(0x5A).take(SIZE);
     let (digest, length) = store.put(&mut source, None).await?;
     holds(length == SIZE, || format!("{SIZE} bytes were said to be {length}"))?;
-    holds(store.open(&digest).await? == SIZE, || "open gives another length".to_owned())?;
+    holds(store.open(&digest).await? == SIZE, || {
+        "open gives another length".to_owned()
+    })?;
     let mut hasher = Hasher::new();
     let mut at = 0;
     loop {
@@ -386,11 +437,15 @@ pub(super) async fn large_blobs_go_through<F: Fixture>(fixture: &F) -> Result<()
         if part.is_empty() {
             break;
         }
-        holds(part.len() == PART, || format!("{PART} bytes from {at} are {} bytes", part.len()))?;
+        holds(part.len() == PART, || {
+            format!("{PART} bytes from {at} are {} bytes", part.len())
+        })?;
         hasher.update(&part);
         at += part.len() as u64;
     }
-    holds(at == SIZE && hasher.finish() == digest, || format!("{at} bytes were read, and not those that were put"))
+    holds(at == SIZE && hasher.finish() == digest, || {
+        format!("{at} bytes were read, and not those that were put")
+    })
 }
 
 pub(super) async fn many_calls_run_at_once<F: Fixture>(fixture: &F) -> Result<(), Violation> {

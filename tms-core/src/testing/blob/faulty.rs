@@ -3,6 +3,7 @@
 use crate::blob::{BlobError, BlobStore};
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tms_proto::digest::Digest;
@@ -14,19 +15,28 @@ use tokio::io::AsyncRead;
 pub struct FaultyBlobs {
     inner: Arc<dyn BlobStore>,
     calls: AtomicU64,
-    fault: Mutex<Option<(std::ops::RangeInclusive<u64>, fn() -> BlobError)>>,
+    fault: Mutex<Option<Fault>>,
+}
+
+struct Fault {
+    calls: RangeInclusive<u64>,
+    error: fn() -> BlobError,
 }
 
 impl FaultyBlobs {
     /// Wraps a store; nothing fails yet.
     #[must_use]
     pub fn new(inner: Arc<dyn BlobStore>) -> Self {
-        Self { inner, calls: AtomicU64::new(0), fault: Mutex::default() }
+        Self {
+            inner,
+            calls: AtomicU64::new(0),
+            fault: Mutex::default(),
+        }
     }
 
     /// From now on the calls with these numbers fail with this error, and do nothing.
-    pub fn fail(&self, calls: std::ops::RangeInclusive<u64>, error: fn() -> BlobError) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some((calls, error));
+    pub fn fail(&self, calls: RangeInclusive<u64>, error: fn() -> BlobError) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault { calls, error });
     }
 
     /// How many calls have begun.
@@ -38,7 +48,7 @@ impl FaultyBlobs {
     fn begin(&self) -> Result<(), BlobError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((calls, error)) if calls.contains(&call) => Err(error()),
+            Some(fault) if fault.calls.contains(&call) => Err((fault.error)()),
             _ => Ok(()),
         }
     }
@@ -83,7 +93,10 @@ mod tests {
         blobs.put(&mut &b"one"[..], None).await.unwrap();
         let digest = Digest::of(b"one");
         assert!(matches!(blobs.open(&digest).await, Err(BlobError::NoSpace)));
-        assert!(matches!(blobs.put(&mut &b"two"[..], None).await, Err(BlobError::NoSpace)));
+        assert!(matches!(
+            blobs.put(&mut &b"two"[..], None).await,
+            Err(BlobError::NoSpace)
+        ));
         assert_eq!(blobs.read(&digest, 0, 9).await.unwrap(), b"one"[..]);
         assert_eq!(blobs.len(&Digest::of(b"two")).await.unwrap(), None);
         assert_eq!(blobs.calls(), 5);

@@ -41,9 +41,10 @@ mod broken;
 mod clause;
 mod faulty;
 
+pub use super::suite::{Clause, Proof, Violation};
 pub use faulty::FaultyBlobs;
 
-use super::suite::{self, Clause};
+use super::suite;
 use crate::blob::BlobStore;
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -62,11 +62,18 @@ pub(super) async fn a_commit_is_atomic<F: Fixture>(fixture: &F) -> Outcome {
     }
 
     let many: Vec<_> = (0..400)
-        .flat_map(|id| [put(Expect::Any, sample::terminal(id)), Change::Append(sample::said(id, "all of it"))])
+        .flat_map(|id| {
+            [
+                put(Expect::Any, sample::terminal(id)),
+                Change::Append(sample::said(id, "all of it")),
+            ]
+        })
         .collect();
     write(&*store, many.clone()).await?;
     write(&model, many).await?;
-    Picture::of(&*store, &[], 100).await?.compare(&Picture::of(&model, &[], 100).await?)
+    Picture::of(&*store, &[], 100)
+        .await?
+        .compare(&Picture::of(&model, &[], 100).await?)
 }
 
 /// Clause 2.
@@ -76,7 +83,9 @@ pub(super) async fn commits_are_durable<F: Fixture>(fixture: &F) -> Outcome {
     let callers = [Caller::Id(TerminalId(3)), Caller::Holder(sample::terminal(4).holder)];
     for round in 0..4 {
         let store = fixture.open(&home).await;
-        Picture::of(&*store, &callers, 100).await?.compare(&Picture::of(&model, &callers, 100).await?)?;
+        Picture::of(&*store, &callers, 100)
+            .await?
+            .compare(&Picture::of(&model, &callers, 100).await?)?;
         for id in [round, round + 1, round + 2] {
             let changes = [
                 put(Expect::Any, sample::terminal(id)),
@@ -93,7 +102,9 @@ pub(super) async fn commits_are_durable<F: Fixture>(fixture: &F) -> Outcome {
         write(&model, gone).await?;
     }
     let store = fixture.open(&home).await;
-    Picture::of(&*store, &callers, 100).await?.compare(&Picture::of(&model, &callers, 100).await?)
+    Picture::of(&*store, &callers, 100)
+        .await?
+        .compare(&Picture::of(&model, &callers, 100).await?)
 }
 
 /// Clause 3, first sentence.
@@ -117,7 +128,11 @@ pub(super) async fn reads_see_every_commit_that_has_returned<F: Fixture>(fixture
         // each writes in turn, and both must know at once
         write(&*handles[round as usize % 2], changes).await?;
         for (number, store) in handles.iter().enumerate() {
-            let which = if number == round as usize % 2 { "the handle that wrote" } else { "another handle" };
+            let which = if number == round as usize % 2 {
+                "the handle that wrote"
+            } else {
+                "another handle"
+            };
             ensure!(
                 read(&**store, Key::Terminal(id)).await? == Some((u64::from(round), terminal.clone().into()))
                     && read(&**store, Key::Inventory(id)).await? == Some((u64::from(round), inventory.clone().into())),
@@ -130,18 +145,37 @@ pub(super) async fn reads_see_every_commit_that_has_returned<F: Fixture>(fixture
                 "a check-in by {which} reads old records"
             );
             let page = store.list(&Query::Terminals(None), 10).await?;
-            ensure!(page.len() == 1 && page[0].record == terminal.clone().into(), "{which} lists an old record");
+            ensure!(
+                page.len() == 1 && page[0].record == terminal.clone().into(),
+                "{which} lists an old record"
+            );
             let page = store.list(&Query::Assignments(id, None), 10).await?;
-            ensure!(page.len() == 1 && page[0].record == assignment.clone().into(), "{which} lists an old assignment");
+            ensure!(
+                page.len() == 1 && page[0].record == assignment.clone().into(),
+                "{which} lists an old assignment"
+            );
             let events = events(&**store, 0, 100).await?;
-            ensure!(events.len() == round as usize, "{which} sees {} events of {round}", events.len());
+            ensure!(
+                events.len() == round as usize,
+                "{which} sees {} events of {round}",
+                events.len()
+            );
         }
     }
     write(&*handles[0], [Change::Remove(Expect::Any, Key::Terminal(id))]).await?;
     for store in &handles {
-        ensure!(read(&**store, Key::Terminal(id)).await?.is_none(), "a record is got that was removed");
-        ensure!(store.list(&Query::Terminals(None), 10).await?.is_empty(), "a record is listed that was removed");
-        ensure!(store.check_in(&Caller::Id(id)).await?.is_none(), "a terminal checks in that was removed");
+        ensure!(
+            read(&**store, Key::Terminal(id)).await?.is_none(),
+            "a record is got that was removed"
+        );
+        ensure!(
+            store.list(&Query::Terminals(None), 10).await?.is_empty(),
+            "a record is listed that was removed"
+        );
+        ensure!(
+            store.check_in(&Caller::Id(id)).await?.is_none(),
+            "a terminal checks in that was removed"
+        );
     }
     Ok(())
 }
@@ -166,7 +200,10 @@ pub(super) async fn a_read_is_of_one_moment<F: Fixture>(fixture: &F) -> Outcome 
                 );
                 let page = store.list(&Query::Assignments(TerminalId(1), None), 10).await?;
                 let results: Vec<_> = page.iter().map(|found| assignment(&found.record).result).collect();
-                ensure!(results.len() == 3 && results.iter().all(|result| *result == results[0]), "a page is torn");
+                ensure!(
+                    results.len() == 3 && results.iter().all(|result| *result == results[0]),
+                    "a page is torn"
+                );
                 tokio::task::yield_now().await;
             }
             Ok(())
@@ -204,8 +241,16 @@ pub(super) async fn versions_count_puts<F: Fixture>(fixture: &F) -> Outcome {
             for version in 1..=4 {
                 write(&*store, [Change::Put(Expect::Any, record.clone())]).await?;
                 let found = read(&*store, key.clone()).await?.map(|(version, _)| version);
-                ensure!(found == Some(version), "{key:?} has version {found:?} after put {version} of life {life}");
-                conflict(&*store, vec![Change::Put(Expect::Absent, record.clone())], "absent, which is there").await?;
+                ensure!(
+                    found == Some(version),
+                    "{key:?} has version {found:?} after put {version} of life {life}"
+                );
+                conflict(
+                    &*store,
+                    vec![Change::Put(Expect::Absent, record.clone())],
+                    "absent, which is there",
+                )
+                .await?;
             }
             write(&*store, [Change::Remove(Expect::Version(4), key.clone())]).await?;
         }
@@ -214,7 +259,11 @@ pub(super) async fn versions_count_puts<F: Fixture>(fixture: &F) -> Outcome {
     for _ in 0..3 {
         terminal.contact += 1;
         closed.closed = !closed.closed;
-        write(&*store, [put(Expect::Any, terminal.clone()), put(Expect::Any, closed.clone())]).await?;
+        write(
+            &*store,
+            [put(Expect::Any, terminal.clone()), put(Expect::Any, closed.clone())],
+        )
+        .await?;
         write(&*store, [put(Expect::Any, sample::assignment(5, 1))]).await?;
     }
     closed.closed = false;
@@ -227,7 +276,10 @@ pub(super) async fn versions_count_puts<F: Fixture>(fixture: &F) -> Outcome {
         check_in.terminal.version
     );
     let listed = store.list(&Query::Terminals(None), 1).await?;
-    ensure!(listed.iter().map(|found| found.version).eq([3]), "a page has another version than a check-in");
+    ensure!(
+        listed.iter().map(|found| found.version).eq([3]),
+        "a page has another version than a check-in"
+    );
     Ok(())
 }
 
@@ -235,8 +287,10 @@ pub(super) async fn versions_count_puts<F: Fixture>(fixture: &F) -> Outcome {
 pub(super) async fn expectations_are_checked<F: Fixture>(fixture: &F) -> Outcome {
     let home = fixture.home().await;
     let store = fixture.open(&home).await;
-    let expectations =
-        [Expect::Any, Expect::Absent].into_iter().chain([0, 1, 2, 3, u64::MAX].map(Expect::Version)).collect::<Vec<_>>();
+    let expectations = [Expect::Any, Expect::Absent]
+        .into_iter()
+        .chain([0, 1, 2, 3, u64::MAX].map(Expect::Version))
+        .collect::<Vec<_>>();
     let mut id = 0;
     for remove in [false, true] {
         for puts in 0..=2 {
@@ -259,7 +313,9 @@ pub(super) async fn expectations_are_checked<F: Fixture>(fixture: &F) -> Outcome
                     };
                     let what = format!("{expect:?} of a record that was put {puts} times, to remove it: {remove}");
                     if holds {
-                        write(&*store, [change]).await.map_err(|violation| Violation(format!("{what}: {violation}")))?;
+                        write(&*store, [change])
+                            .await
+                            .map_err(|violation| Violation(format!("{what}: {violation}")))?;
                         let after = if remove { None } else { Some((puts + 1, record)) };
                         ensure!(read(&*store, key).await? == after, "{what}: it holds, but is not done");
                     } else {
@@ -298,7 +354,12 @@ pub(super) async fn one_of_racing_commits_wins<F: Fixture>(fixture: &F) -> Outco
                     (true, true) => Change::Remove(Expect::Version(1), Key::Terminal(id)),
                 };
                 start.wait().await;
-                (racer, store.commit(vec![change, Change::Append(sample::said(id.0, "won"))]).await)
+                (
+                    racer,
+                    store
+                        .commit(vec![change, Change::Append(sample::said(id.0, "won"))])
+                        .await,
+                )
             });
         }
         let mut winners = Vec::new();
@@ -318,7 +379,10 @@ pub(super) async fn one_of_racing_commits_wins<F: Fixture>(fixture: &F) -> Outco
                 Some((if there { 2 } else { 1 }, Record::from(terminal)))
             }
         };
-        ensure!(read(&*handles[1], Key::Terminal(id)).await? == right, "the record is not the winner's");
+        ensure!(
+            read(&*handles[1], Key::Terminal(id)).await? == right,
+            "the record is not the winner's"
+        );
     }
     let won = events(&*handles[0], 0, 100).await?.len();
     ensure!(won == 6, "6 races have {won} winners by their events");
@@ -331,31 +395,63 @@ pub(super) async fn no_two_terminals_have_one_holder<F: Fixture>(fixture: &F) ->
     let store = fixture.open(&home).await;
     let terminal = |id: u64, vendor: &str, model: &str, serial: &str| {
         let mut terminal = sample::terminal(id);
-        terminal.holder =
-            Holder { vendor: vendor.to_owned(), model: model.to_owned(), serial: serial.to_owned() };
+        terminal.holder = Holder {
+            vendor: vendor.to_owned(),
+            model: model.to_owned(),
+            serial: serial.to_owned(),
+        };
         put(Expect::Any, terminal)
     };
     let remove = |id: u64| Change::Remove(Expect::Any, Key::Terminal(TerminalId(id)));
     let owner = async |vendor: &str, model: &str, serial: &str| -> Result<Option<u64>, Violation> {
-        let holder = Holder { vendor: vendor.to_owned(), model: model.to_owned(), serial: serial.to_owned() };
-        Ok(store.check_in(&Caller::Holder(holder)).await?.map(|found| found.terminal.record.id.0))
+        let holder = Holder {
+            vendor: vendor.to_owned(),
+            model: model.to_owned(),
+            serial: serial.to_owned(),
+        };
+        Ok(store
+            .check_in(&Caller::Holder(holder))
+            .await?
+            .map(|found| found.terminal.record.id.0))
     };
 
     // holders that differ in anything are different
-    let different = [["ab", "c", "1"], ["a", "bc", "1"], ["ab", "c1", ""], ["AB", "c", "1"], ["ab", "c", "1 "]];
+    let different = [
+        ["ab", "c", "1"],
+        ["a", "bc", "1"],
+        ["ab", "c1", ""],
+        ["AB", "c", "1"],
+        ["ab", "c", "1 "],
+    ];
     for (id, [vendor, model, serial]) in (1..).zip(different) {
         write(&*store, [terminal(id, vendor, model, serial)]).await?;
     }
     for (id, [vendor, model, serial]) in (1..).zip(different) {
         let found = owner(vendor, model, serial).await?;
-        ensure!(found == Some(id), "holder {vendor}/{model}/{serial} is that of {id}, not of {found:?}");
+        ensure!(
+            found == Some(id),
+            "holder {vendor}/{model}/{serial} is that of {id}, not of {found:?}"
+        );
     }
     // the same for another is a conflict, for itself it is not, and a change sets the old one free
-    conflict(&*store, vec![terminal(9, "ab", "c", "1")], "a second terminal with one holder").await?;
-    conflict(&*store, vec![terminal(2, "ab", "c", "1")], "a change to another's holder").await?;
+    conflict(
+        &*store,
+        vec![terminal(9, "ab", "c", "1")],
+        "a second terminal with one holder",
+    )
+    .await?;
+    conflict(
+        &*store,
+        vec![terminal(2, "ab", "c", "1")],
+        "a change to another's holder",
+    )
+    .await?;
     write(&*store, [terminal(1, "ab", "c", "1")]).await?;
     write(&*store, [terminal(1, "ab", "c", "2")]).await?;
-    ensure!(owner("ab", "c", "1").await?.is_none(), "a terminal is found by a holder that it no longer has");
+    ensure!(
+        owner("ab", "c", "1").await?.is_none(),
+        "a terminal is found by a holder that it no longer has"
+    );
     write(&*store, [terminal(9, "ab", "c", "1")]).await?;
     write(&*store, [remove(9)]).await?;
     write(&*store, [terminal(10, "ab", "c", "1")]).await?;
@@ -370,14 +466,26 @@ pub(super) async fn no_two_terminals_have_one_holder<F: Fixture>(fixture: &F) ->
         "two terminals did not exchange their holders"
     );
     for id in [20, 21] {
-        let found = read(&*store, Key::Terminal(TerminalId(id))).await?.map(|(version, _)| version);
+        let found = read(&*store, Key::Terminal(TerminalId(id)))
+            .await?
+            .map(|(version, _)| version);
         ensure!(found == Some(2), "terminal {id} has version {found:?} after two puts");
     }
     write(&*store, [terminal(22, "x", "", ""), remove(21)]).await?;
     write(&*store, [remove(22), terminal(23, "x", "", "")]).await?;
     let kept = [terminal(23, "x", "", ""), terminal(24, "x", "", "")];
-    conflict(&*store, kept.to_vec(), "the holder of a terminal that is put and keeps it").await?;
-    conflict(&*store, kept.into_iter().rev().collect(), "the holder of a terminal that is put and keeps it").await?;
+    conflict(
+        &*store,
+        kept.to_vec(),
+        "the holder of a terminal that is put and keeps it",
+    )
+    .await?;
+    conflict(
+        &*store,
+        kept.into_iter().rev().collect(),
+        "the holder of a terminal that is put and keeps it",
+    )
+    .await?;
     ensure!(owner("x", "", "").await? == Some(23), "a conflict has moved a holder");
 
     let mut racers = JoinSet::new();
@@ -400,7 +508,18 @@ pub(super) async fn no_two_terminals_have_one_holder<F: Fixture>(fixture: &F) ->
 /// Clause 8.
 pub(super) async fn pages_are_in_order<F: Fixture>(fixture: &F) -> Outcome {
     // ascending as unsigned numbers, and so by their bytes; written in another order
-    const IDS: [u64; 10] = [0, 1, 255, 256, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, u64::MAX - 1, u64::MAX];
+    const IDS: [u64; 10] = [
+        0,
+        1,
+        255,
+        256,
+        1 << 32,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 63) + 1,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
     let home = fixture.home().await;
     let store = fixture.open(&home).await;
     let digests: Vec<_> = (0..=5)
@@ -430,19 +549,30 @@ pub(super) async fn pages_are_in_order<F: Fixture>(fixture: &F) -> Outcome {
 
     for limit in [0, 1, 2, 3, 9, 10, 11, 24, 1000, u32::MAX] {
         // after each, after what lies between, and from the beginning
-        let mut starts: Vec<_> = IDS.iter().flat_map(|id| [*id, id.saturating_sub(1), id.saturating_add(1)]).collect();
+        let mut starts: Vec<_> = IDS
+            .iter()
+            .flat_map(|id| [*id, id.saturating_sub(1), id.saturating_add(1)])
+            .collect();
         starts.dedup();
         for after in starts.iter().copied().map(Some).chain([None]) {
-            let right: Vec<_> =
-                IDS.iter().filter(|id| after.is_none_or(|after| after < **id)).take(limit as usize).collect();
+            let right: Vec<_> = IDS
+                .iter()
+                .filter(|id| after.is_none_or(|after| after < **id))
+                .take(limit as usize)
+                .collect();
             let terminals = store.list(&Query::Terminals(after.map(TerminalId)), limit).await?;
             ensure!(
-                terminals.iter().map(|found| found.record.key()).eq(right.iter().map(|id| Key::Terminal(TerminalId(**id)))),
+                terminals
+                    .iter()
+                    .map(|found| found.record.key())
+                    .eq(right.iter().map(|id| Key::Terminal(TerminalId(**id)))),
                 "{limit} terminals after {after:?} must be {right:?}, and are {:?}",
                 terminals.iter().map(|found| found.record.key()).collect::<Vec<_>>()
             );
             for owner in [0, 255, 256, u64::MAX].map(TerminalId) {
-                let assignments = store.list(&Query::Assignments(owner, after.map(ActionId)), limit).await?;
+                let assignments = store
+                    .list(&Query::Assignments(owner, after.map(ActionId)), limit)
+                    .await?;
                 let right = right.iter().map(|id| Key::Assignment(owner, ActionId(**id)));
                 ensure!(
                     assignments.iter().map(|found| found.record.key()).eq(right),
@@ -451,11 +581,22 @@ pub(super) async fn pages_are_in_order<F: Fixture>(fixture: &F) -> Outcome {
                 );
             }
         }
-        for after in digests.iter().copied().map(Some).chain([None, Some(Digest([0; 32])), Some(Digest([0xFF; 32]))]) {
+        for after in digests
+            .iter()
+            .copied()
+            .map(Some)
+            .chain([None, Some(Digest([0; 32])), Some(Digest([0xFF; 32]))])
+        {
             let packages = store.list(&Query::Packages(after), limit).await?;
-            let right = digests.iter().filter(|digest| after.is_none_or(|after| after < **digest)).take(limit as usize);
+            let right = digests
+                .iter()
+                .filter(|digest| after.is_none_or(|after| after < **digest))
+                .take(limit as usize);
             ensure!(
-                packages.iter().map(|found| found.record.key()).eq(right.map(|digest| Key::Package(*digest))),
+                packages
+                    .iter()
+                    .map(|found| found.record.key())
+                    .eq(right.map(|digest| Key::Package(*digest))),
                 "{limit} packages after {after:?} are {:?}",
                 packages.iter().map(|found| found.record.key()).collect::<Vec<_>>()
             );
@@ -479,15 +620,26 @@ pub(super) async fn events_are_in_order<F: Fixture>(fixture: &F) -> Outcome {
         write(&*store, some.into_iter().map(Change::Append).collect::<Vec<_>>()).await?;
     }
     let all = events(&*store, 0, 1000).await?;
-    ensure!(all.iter().map(|(_, event)| event).eq(&right), "events do not come in the order of their commits");
+    ensure!(
+        all.iter().map(|(_, event)| event).eq(&right),
+        "events do not come in the order of their commits"
+    );
     for limit in [0, 1, 2, 7, 1000, u32::MAX] {
         for at in 0..=all.len() {
             let after = if at == 0 { 0 } else { all[at - 1].0 };
             let page = store.events(after, limit).await?;
             let right = &all[at..all.len().min(at.saturating_add(limit as usize))];
-            ensure!(page == right, "{limit} events after the {at}th are {} and must be {}", page.len(), right.len());
+            ensure!(
+                page == right,
+                "{limit} events after the {at}th are {} and must be {}",
+                page.len(),
+                right.len()
+            );
         }
-        ensure!(store.events(u64::MAX, limit).await?.is_empty(), "there are events after the end");
+        ensure!(
+            store.events(u64::MAX, limit).await?.is_empty(),
+            "there are events after the end"
+        );
     }
     Ok(())
 }
@@ -535,8 +687,13 @@ pub(super) async fn events_never_appear_behind_a_reader<F: Fixture>(fixture: &F)
                 all.len()
             );
             for writer in 0..WRITERS {
-                let texts = all.iter().filter(|(_, event)| event.terminal == Some(TerminalId(writer)));
-                ensure!(texts.map(|(_, event)| what(event)).is_sorted(), "a writer's events are not in its order");
+                let texts = all
+                    .iter()
+                    .filter(|(_, event)| event.terminal == Some(TerminalId(writer)));
+                ensure!(
+                    texts.map(|(_, event)| what(event)).is_sorted(),
+                    "a writer's events are not in its order"
+                );
             }
             Ok(())
         });
@@ -636,7 +793,11 @@ pub(super) async fn errors_hold_no_content<F: Fixture>(fixture: &F) -> Outcome {
         all(Expect::Version(9)),
         twice,
         vec![put(Expect::Any, twin.clone())],
-        vec![put(Expect::Any, twin.clone()), Change::Append(event.clone()), put(Expect::Absent, assignment.clone())],
+        vec![
+            put(Expect::Any, twin.clone()),
+            Change::Append(event.clone()),
+            put(Expect::Absent, assignment.clone()),
+        ],
     ];
     for changes in wrong {
         let Err(error) = store.commit(changes).await else {
@@ -669,7 +830,10 @@ pub(super) async fn a_record_named_twice_is_refused<F: Fixture>(fixture: &F) -> 
         ];
         for [first, second] in pairs {
             let what = format!("{first:?} and then {second:?}");
-            let between = [Change::Append(sample::said(1, "never")), self::put(Expect::Any, sample::terminal(77))];
+            let between = [
+                Change::Append(sample::said(1, "never")),
+                self::put(Expect::Any, sample::terminal(77)),
+            ];
             let changes = [first].into_iter().chain(between).chain([second]).collect();
             match store.commit(changes).await {
                 Err(StoreError::Backend(_)) => {}
@@ -689,11 +853,19 @@ pub(super) async fn a_check_in_finds_its_terminal_and_what_is_open<F: Fixture>(f
     let (mine, credential) = (sample::terminal(1 << 63), sample::credential(1));
     let callers = |terminal: &Terminal| {
         let mut callers = vec![Caller::Id(terminal.id), Caller::Holder(terminal.holder.clone())];
-        callers.extend(terminal.credential.iter().map(|credential| Caller::Credential(credential.id)));
+        callers.extend(
+            terminal
+                .credential
+                .iter()
+                .map(|credential| Caller::Credential(credential.id)),
+        );
         callers
     };
     for caller in callers(&mine) {
-        ensure!(store.check_in(&caller).await?.is_none(), "a terminal is found in an empty store");
+        ensure!(
+            store.check_in(&caller).await?.is_none(),
+            "a terminal is found in an empty store"
+        );
     }
     let mut other = sample::terminal(1);
     other.credential = None;
@@ -709,13 +881,26 @@ pub(super) async fn a_check_in_finds_its_terminal_and_what_is_open<F: Fixture>(f
     write(&*store, changes).await?;
     for caller in callers(&mine) {
         let found = store.check_in(&caller).await?.ok_or(missing())?;
-        ensure!(found.terminal.record == mine && found.terminal.version == 1, "{caller:?} is another terminal");
-        let open: Vec<_> = found.assignments.iter().map(|open| (open.record.terminal, open.record.action.0)).collect();
+        ensure!(
+            found.terminal.record == mine && found.terminal.version == 1,
+            "{caller:?} is another terminal"
+        );
+        let open: Vec<_> = found
+            .assignments
+            .iter()
+            .map(|open| (open.record.terminal, open.record.action.0))
+            .collect();
         let right = [1, 5, 9, (1 << 63) - 1, u64::MAX].map(|action| (mine.id, action));
-        ensure!(open == right, "a check-in reads assignments {open:?}, and must read {right:?}");
+        ensure!(
+            open == right,
+            "a check-in reads assignments {open:?}, and must read {right:?}"
+        );
         for open in found.assignments {
             let whole = sample::assignment(mine.id.0, open.record.action.0);
-            ensure!(open.record == whole && open.version == 1, "a check-in reads half an assignment");
+            ensure!(
+                open.record == whole && open.version == 1,
+                "a check-in reads half an assignment"
+            );
         }
     }
 
@@ -725,34 +910,62 @@ pub(super) async fn a_check_in_finds_its_terminal_and_what_is_open<F: Fixture>(f
     write(&*store, [put(Expect::Version(1), renewed.clone())]).await?;
     for caller in callers(&renewed) {
         let found = store.check_in(&caller).await?;
-        ensure!(found.is_some_and(|found| found.terminal.record == renewed), "{caller:?} is not found");
+        ensure!(
+            found.is_some_and(|found| found.terminal.record == renewed),
+            "{caller:?} is not found"
+        );
     }
     let gone = sample::credential(mine.id.0).id;
-    ensure!(store.check_in(&Caller::Credential(gone)).await?.is_none(), "an earlier credential finds a terminal");
+    ensure!(
+        store.check_in(&Caller::Credential(gone)).await?.is_none(),
+        "an earlier credential finds a terminal"
+    );
     other.credential = Some(credential.clone());
     write(&*store, [put(Expect::Any, other.clone())]).await?;
-    let found = store.check_in(&Caller::Credential(credential.id)).await?.map(|found| found.terminal.record.id);
-    ensure!(found == Some(other.id), "of two terminals with one credential, the lower is not found first");
+    let found = store
+        .check_in(&Caller::Credential(credential.id))
+        .await?
+        .map(|found| found.terminal.record.id);
+    ensure!(
+        found == Some(other.id),
+        "of two terminals with one credential, the lower is not found first"
+    );
     write(&*store, [Change::Remove(Expect::Any, Key::Terminal(other.id))]).await?;
-    let found = store.check_in(&Caller::Credential(credential.id)).await?.map(|found| found.terminal.record.id);
-    ensure!(found == Some(mine.id), "of two terminals with one credential, one was removed, and the other is not found");
+    let found = store
+        .check_in(&Caller::Credential(credential.id))
+        .await?
+        .map(|found| found.terminal.record.id);
+    ensure!(
+        found == Some(mine.id),
+        "of two terminals with one credential, one was removed, and the other is not found"
+    );
     renewed.credential = None;
     write(&*store, [put(Expect::Any, renewed.clone())]).await?;
     let found = store.check_in(&Caller::Credential(credential.id)).await?;
-    ensure!(found.is_none(), "a terminal is found by a credential that was taken away");
+    ensure!(
+        found.is_none(),
+        "a terminal is found by a credential that was taken away"
+    );
     let found = store.check_in(&Caller::Id(mine.id)).await?;
-    ensure!(found.is_some_and(|found| found.terminal.record == renewed), "a terminal without a credential is lost");
+    ensure!(
+        found.is_some_and(|found| found.terminal.record == renewed),
+        "a terminal without a credential is lost"
+    );
     Ok(())
 }
 
 /// Nothing of a record is lost or changed.
 pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome {
-    const HARD: &str = "終端 \u{1F4A3} \"quoted\" 'single' \\ \r\n\t\0 \u{7f} %s $1 ?1 --; DROP TABLE terminals \u{202E}";
+    const HARD: &str =
+        "終端 \u{1F4A3} \"quoted\" 'single' \\ \r\n\t\0 \u{7f} %s $1 ?1 --; DROP TABLE terminals \u{202E}";
     let home = fixture.home().await;
     let store = fixture.open(&home).await;
     let mut terminal = sample::terminal(u64::MAX);
-    terminal.holder =
-        Holder { vendor: "終端 'x' \"y\" \\".to_owned(), model: String::new(), serial: "é\u{1F4A3}".to_owned() };
+    terminal.holder = Holder {
+        vendor: "終端 'x' \"y\" \\".to_owned(),
+        model: String::new(),
+        serial: "é\u{1F4A3}".to_owned(),
+    };
     terminal.renewed_certificate = Some("ab".repeat(3000));
     terminal.contact = u32::MAX;
     terminal.last_check_in = Some(u64::MAX);
@@ -789,7 +1002,15 @@ pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome 
         sample::assignment(u64::MAX, 0).into(),
     ];
     records.extend(one_of_each(1));
-    write(&*store, records.iter().cloned().map(|record| Change::Put(Expect::Absent, record)).collect::<Vec<_>>()).await?;
+    write(
+        &*store,
+        records
+            .iter()
+            .cloned()
+            .map(|record| Change::Put(Expect::Absent, record))
+            .collect::<Vec<_>>(),
+    )
+    .await?;
 
     let mut right = sample::events(u64::MAX);
     for event in &mut right {
@@ -813,11 +1034,17 @@ pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome 
         );
         if let Record::Terminal(terminal) = record {
             let found = store.check_in(&Caller::Holder(terminal.holder.clone())).await?;
-            ensure!(found.is_some_and(|found| found.terminal.record == *terminal), "a check-in reads another terminal");
+            ensure!(
+                found.is_some_and(|found| found.terminal.record == *terminal),
+                "a check-in reads another terminal"
+            );
         }
     }
     let found = events(&*store, 0, 100).await?;
-    ensure!(found.iter().map(|(_, event)| event).eq(&right), "events were appended as {right:?} and came back as {found:?}");
+    ensure!(
+        found.iter().map(|(_, event)| event).eq(&right),
+        "events were appended as {right:?} and came back as {found:?}"
+    );
     Ok(())
 }
 

@@ -141,8 +141,14 @@ pub fn clauses<F: Fixture>() -> Vec<Clause<F>> {
 /// # Panics
 /// Where the store breaks it.
 pub fn prove<F: Fixture>(fixture: &F, name: &str) {
-    let clause = clauses::<F>().into_iter().find(|clause| clause.name == name).expect("a clause of this name");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let clause = clauses::<F>()
+        .into_iter()
+        .find(|clause| clause.name == name)
+        .expect("a clause of this name");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build();
     if let Err(violation) = runtime.expect("a runtime").block_on(clause.prove(fixture)) {
         panic!("the store breaks its contract: {violation}");
     }

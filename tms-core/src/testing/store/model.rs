@@ -15,8 +15,14 @@ use tms_proto::code::Stage;
 /// Few of each, so that commits meet.
 const TERMINALS: [u64; 5] = [0, 1, (1 << 63) - 1, 1 << 63, u64::MAX];
 const ACTIONS: [u64; 3] = [1, 2, u64::MAX];
-const HOLDERS: [[&str; 3]; 6] =
-    [["v", "m", "s"], ["vm", "", "s"], ["v", "ms", ""], ["V", "m", "s"], ["v", "m", "s "], ["", "", ""]];
+const HOLDERS: [[&str; 3]; 6] = [
+    ["v", "m", "s"],
+    ["vm", "", "s"],
+    ["v", "ms", ""],
+    ["V", "m", "s"],
+    ["v", "m", "s "],
+    ["", "", ""],
+];
 
 /// Runs where the environment does not say otherwise by `PROPTEST_CASES`.
 const RUNS: u32 = 48;
@@ -55,7 +61,9 @@ pub(super) async fn any_run_of_commits_is_as_in_memory<F: Fixture>(fixture: &F) 
     let mut runner = TestRunner::new(config);
     let steps = prop::collection::vec(step(), 1..24);
     for _ in 0..cases {
-        let mut tree = steps.new_tree(&mut runner).map_err(|reason| Violation(reason.to_string()))?;
+        let mut tree = steps
+            .new_tree(&mut runner)
+            .map_err(|reason| Violation(reason.to_string()))?;
         let Err(mut violation) = run(fixture, tree.current()).await else {
             continue;
         };
@@ -101,11 +109,15 @@ async fn run<F: Fixture>(fixture: &F, steps: Vec<Step>) -> Result<(), Violation>
         let right = outcome(model.commit(changes.clone()).await);
         let mine = outcome(store.commit(changes).await);
         if mine != right {
-            return Err(Violation(format!("commit {number} gives {mine}, and must give {right}")));
+            return Err(Violation(format!(
+                "commit {number} gives {mine}, and must give {right}"
+            )));
         }
     }
     for limit in [1, 3, 100] {
-        Picture::of(&*store, &callers, limit).await?.compare(&Picture::of(&model, &callers, 100).await?)?;
+        Picture::of(&*store, &callers, limit)
+            .await?
+            .compare(&Picture::of(&model, &callers, 100).await?)?;
     }
     Ok(())
 }
@@ -118,7 +130,11 @@ fn callers() -> Vec<Caller> {
 }
 
 fn holder(vendor: &str, model: &str, serial: &str) -> Holder {
-    Holder { vendor: vendor.to_owned(), model: model.to_owned(), serial: serial.to_owned() }
+    Holder {
+        vendor: vendor.to_owned(),
+        model: model.to_owned(),
+        serial: serial.to_owned(),
+    }
 }
 
 async fn settle(model: &MemoryStore, draft: Draft) -> Result<Change, StoreError> {
@@ -132,7 +148,10 @@ async fn settle(model: &MemoryStore, draft: Draft) -> Result<Change, StoreError>
 async fn expect(model: &MemoryStore, hope: Hope, key: &Key) -> Result<Expect, StoreError> {
     Ok(match hope {
         Hope::Blind(expect) => expect,
-        Hope::Right => model.get(key).await?.map_or(Expect::Absent, |found| Expect::Version(found.version)),
+        Hope::Right => model
+            .get(key)
+            .await?
+            .map_or(Expect::Absent, |found| Expect::Version(found.version)),
     })
 }
 

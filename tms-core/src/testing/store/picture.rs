@@ -31,8 +31,15 @@ impl Picture {
             _ => Query::Packages(None),
         })
         .await?;
-        let mut ids: BTreeSet<_> = terminals.iter().filter_map(|terminal| terminal_id(&terminal.record)).collect();
-        ids.extend(callers.iter().filter_map(|caller| if let Caller::Id(id) = caller { Some(*id) } else { None }));
+        let mut ids: BTreeSet<_> = terminals
+            .iter()
+            .filter_map(|terminal| terminal_id(&terminal.record))
+            .collect();
+        ids.extend(
+            callers
+                .iter()
+                .filter_map(|caller| if let Caller::Id(id) = caller { Some(*id) } else { None }),
+        );
         let mut keys: Vec<_> = packages.iter().map(|found| found.record.key()).collect();
         keys.extend(ids.iter().flat_map(|id| [Key::Terminal(*id), Key::Inventory(*id)]));
         for id in ids {
@@ -43,7 +50,10 @@ impl Picture {
             .await?;
             keys.extend(assignments.iter().map(|assignment| assignment.record.key()));
             answers.insert(format!("assignments of {id}"), Answer::Page(assignments));
-            answers.insert(format!("check-in of {id}"), Answer::CheckIn(store.check_in(&Caller::Id(id)).await?));
+            answers.insert(
+                format!("check-in of {id}"),
+                Answer::CheckIn(store.check_in(&Caller::Id(id)).await?),
+            );
         }
         for key in keys {
             answers.insert(format!("{key:?}"), Answer::Record(store.get(&key).await?));
@@ -53,7 +63,11 @@ impl Picture {
         }
         answers.insert("terminals".to_owned(), Answer::Page(terminals));
         answers.insert("packages".to_owned(), Answer::Page(packages));
-        let events = events(store, 0, limit).await?.into_iter().map(|(_, event)| event).collect();
+        let events = events(store, 0, limit)
+            .await?
+            .into_iter()
+            .map(|(_, event)| event)
+            .collect();
         answers.insert("events".to_owned(), Answer::Events(events));
         Ok(Self(answers))
     }
@@ -111,7 +125,10 @@ pub(super) async fn events(
         let page = store.events(after, limit).await?;
         let more = page.len() == limit as usize;
         if page.len() > limit as usize {
-            return Err(Violation(format!("{} events came where {limit} were asked for", page.len())));
+            return Err(Violation(format!(
+                "{} events came where {limit} were asked for",
+                page.len()
+            )));
         }
         for (sequence, event) in page {
             if sequence <= after {

@@ -88,8 +88,18 @@ struct Bad(Defect);
 impl Fixture for Bad {
     async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
         let (listener, dial) = memory::listen(if self.0 == Unlimited { 1000 } else { calls });
-        let listener = BadListener { defect: self.0, inner: listener, again: VecDeque::new() };
-        (Box::new(listener), Box::new(BadDial { defect: self.0, inner: dial }))
+        let listener = BadListener {
+            defect: self.0,
+            inner: listener,
+            again: VecDeque::new(),
+        };
+        (
+            Box::new(listener),
+            Box::new(BadDial {
+                defect: self.0,
+                inner: dial,
+            }),
+        )
     }
 }
 
@@ -110,7 +120,11 @@ impl Listener for BadListener {
             CallsTwice => {
                 let (line, _) = memory::pair();
                 let peer = incoming.peer.clone();
-                self.again.push_back(Incoming { transport: Box::new(line), peer, profile: LinkProfile::TCP });
+                self.again.push_back(Incoming {
+                    transport: Box::new(line),
+                    peer,
+                    profile: LinkProfile::TCP,
+                });
             }
             WaitsForFirstByte => {
                 let first = incoming.transport.read_u8().await;
@@ -162,7 +176,13 @@ struct BadLine {
 
 impl BadLine {
     fn new(defect: Defect, inner: Box<dyn Transport>) -> Self {
-        Self { defect, inner: Some(inner), queue: VecDeque::new(), writing: false, written: Option::None }
+        Self {
+            defect,
+            inner: Some(inner),
+            queue: VecDeque::new(),
+            writing: false,
+            written: Option::None,
+        }
     }
 
     fn inner(&mut self) -> Pin<&mut Box<dyn Transport>> {
@@ -197,8 +217,13 @@ impl AsyncRead for BadLine {
                 let mut read = ReadBuf::new(&mut bytes);
                 ready!(this.inner().poll_read(cx, &mut read))?;
                 let ended = read.filled().is_empty();
-                let kept = read.filled().iter().filter(|byte| this.defect != EatsEscape || **byte != 0xFF);
-                let kept: Vec<u8> = kept.map(|byte| if this.defect == SevenBits { byte & 0x7F } else { *byte }).collect();
+                let kept = read
+                    .filled()
+                    .iter()
+                    .filter(|byte| this.defect != EatsEscape || **byte != 0xFF);
+                let kept: Vec<u8> = kept
+                    .map(|byte| if this.defect == SevenBits { byte & 0x7F } else { *byte })
+                    .collect();
                 if ended || !kept.is_empty() {
                     buf.put_slice(&kept);
                     return Poll::Ready(Ok(()));

@@ -26,12 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_millis(300);
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Violation> {
-    timeout(PATIENCE, future).await.map_err(|_| Violation::new(format!("{what} did not come")))
+    timeout(PATIENCE, future)
+        .await
+        .map_err(|_| Violation::new(format!("{what} did not come")))
 }
 
 fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut seed = Seed::new(seed);
-    std::iter::repeat_with(|| seed.next().to_be_bytes()).take(len / 8).flatten().collect()
+    std::iter::repeat_with(|| seed.next().to_be_bytes())
+        .take(len / 8)
+        .flatten()
+        .collect()
 }
 
 type Call = (Box<dyn Transport>, Box<dyn Transport>);
@@ -72,15 +77,29 @@ async fn write<T: AsyncWrite + Unpin>(mut end: T, content: &[u8], seed: u64) -> 
 async fn read<T: AsyncRead + Unpin>(mut end: T, content: &[u8]) -> Result<T, Violation> {
     let mut read = vec![0; content.len()];
     within("what was written", end.read_exact(&mut read)).await??;
-    let same = read.iter().zip(content).take_while(|(read, written)| read == written).count();
-    holds(same == content.len(), || format!("byte {same} of {} is another", content.len()))?;
+    let same = read
+        .iter()
+        .zip(content)
+        .take_while(|(read, written)| read == written)
+        .count();
+    holds(same == content.len(), || {
+        format!("byte {same} of {} is another", content.len())
+    })?;
     Ok(end)
 }
 
 pub(super) async fn bytes_arrive_unchanged_and_in_order<F: Fixture>(fixture: &F) -> Result<(), Violation> {
     let (near, far) = one_call(fixture).await?;
     let all: Vec<u8> = (0..=255).collect();
-    let content = [&all[..], &content(1, 300_000), &[0xFF; 1000], b"+++ATH\r\n", &[0; 1000], &all].concat();
+    let content = [
+        &all[..],
+        &content(1, 300_000),
+        &[0xFF; 1000],
+        b"+++ATH\r\n",
+        &[0; 1000],
+        &all,
+    ]
+    .concat();
     let (near, far) = tokio::try_join!(write(near, &content, 1), read(far, &content))?;
     tokio::try_join!(write(far, &content, 2), read(near, &content))?;
     Ok(())
@@ -92,7 +111,12 @@ pub(super) async fn both_ways_run_at_once<F: Fixture>(fixture: &F) -> Result<(),
     let (near_in, near_out) = split(near);
     let (far_in, far_out) = split(far);
     let flood = async |mut end: WriteHalf<_>, content: &[u8]| Ok(end.write_all(content).await?);
-    tokio::try_join!(flood(near_out, &there), read(far_in, &there), flood(far_out, &back), read(near_in, &back))?;
+    tokio::try_join!(
+        flood(near_out, &there),
+        read(far_in, &there),
+        flood(far_out, &back),
+        read(near_in, &back)
+    )?;
     Ok(())
 }
 
@@ -103,12 +127,16 @@ pub(super) async fn a_writer_waits_for_its_reader<F: Fixture>(fixture: &F) -> Re
     let mut written = 0;
     while let Ok(taken) = timeout(WHILE, near.write(&chunk)).await {
         written += taken?;
-        holds(written < MOST, || format!("{written} bytes were taken that nobody reads"))?;
+        holds(written < MOST, || {
+            format!("{written} bytes were taken that nobody reads")
+        })?;
     }
     let (mut heard, mut buffer) = (0, vec![0; 64 << 10]);
     while heard < written {
         let len = within("what was written", far.read(&mut buffer)).await??;
-        holds(len > 0 && buffer[..len].iter().all(|byte| *byte == 0x42), || format!("byte {heard} is another"))?;
+        holds(len > 0 && buffer[..len].iter().all(|byte| *byte == 0x42), || {
+            format!("byte {heard} is another")
+        })?;
         heard += len;
     }
     // It goes on where it was.
@@ -128,9 +156,15 @@ pub(super) async fn a_shutdown_comes_behind_all_bytes<F: Fixture>(fixture: &F) -
                 Ok::<_, Violation>(())
             };
             let mut heard = Vec::new();
-            let hearing = async { within("the end", second.read_to_end(&mut heard)).await?.map_err(Violation::from) };
+            let hearing = async {
+                within("the end", second.read_to_end(&mut heard))
+                    .await?
+                    .map_err(Violation::from)
+            };
             tokio::try_join!(ending, hearing)?;
-            holds(heard == content, || format!("{} bytes of {size} came before the end", heard.len()))?;
+            holds(heard == content, || {
+                format!("{} bytes of {size} came before the end", heard.len())
+            })?;
         }
     }
     Ok(())
@@ -143,7 +177,9 @@ pub(super) async fn a_dropped_transport_ends<F: Fixture>(fixture: &F) -> Result<
         drop(first);
         let mut buffer = [0; 100];
         let end = within("the end", second.read(&mut buffer)).await?;
-        holds(matches!(end, Ok(0) | Err(_)), || format!("{end:?} bytes came from a peer that is gone"))?;
+        holds(matches!(end, Ok(0) | Err(_)), || {
+            format!("{end:?} bytes came from a peer that is gone")
+        })?;
         let failing = async {
             while second.write_all(&[0; 1000]).await.is_ok() {
                 yield_now().await;
@@ -164,7 +200,9 @@ pub(super) async fn every_call_is_taken_once<F: Fixture>(fixture: &F) -> Result<
         numbers.push(number);
     }
     let more = timeout(WHILE, listener.accept()).await;
-    holds(more.is_err(), || format!("after {} calls there was one more", numbers.len()))
+    holds(more.is_err(), || {
+        format!("after {} calls there was one more", numbers.len())
+    })
 }
 
 pub(super) async fn a_silent_caller_delays_nobody<F: Fixture>(fixture: &F) -> Result<(), Violation> {
@@ -211,7 +249,9 @@ pub(super) async fn a_dropped_accept_loses_no_call<F: Fixture>(fixture: &F) -> R
         let mut seed = Seed::new(1);
         while taken.len() < 8 {
             let accepted = match seed.below(3) {
-                0 => timeout(Duration::from_millis(seed.below(3)), listener.accept()).await.ok(),
+                0 => timeout(Duration::from_millis(seed.below(3)), listener.accept())
+                    .await
+                    .ok(),
                 _ => polled(1 + seed.below(3), listener.accept()).await,
             };
             match accepted {
@@ -228,7 +268,9 @@ pub(super) async fn a_dropped_accept_loses_no_call<F: Fixture>(fixture: &F) -> R
         numbers.push(within("a caller's byte", far.read_u8()).await??);
     }
     numbers.sort_unstable();
-    holds(numbers == [0, 1, 2, 3, 4, 5, 6, 7], || format!("calls {numbers:?} came, of eight"))
+    holds(numbers == [0, 1, 2, 3, 4, 5, 6, 7], || {
+        format!("calls {numbers:?} came, of eight")
+    })
 }
 
 pub(super) async fn dropped_reads_and_writes_lose_nothing<F: Fixture>(fixture: &F) -> Result<(), Violation> {
@@ -241,7 +283,9 @@ pub(super) async fn dropped_reads_and_writes_lose_nothing<F: Fixture>(fixture: &
             match polled(1 + seed.below(3), near.write(&bytes)).await {
                 Some(written) => {
                     let written = written?;
-                    holds(written <= bytes.len(), || format!("{written} bytes of {} were written", bytes.len()))?;
+                    holds(written <= bytes.len(), || {
+                        format!("{written} bytes of {} were written", bytes.len())
+                    })?;
                     said.extend_from_slice(&bytes[..written]);
                 }
                 None => yield_now().await,
@@ -265,7 +309,9 @@ pub(super) async fn dropped_reads_and_writes_lose_nothing<F: Fixture>(fixture: &
         }
     };
     let (said, heard) = within("what was written", async { tokio::try_join!(writing, reading) }).await??;
-    holds(heard == said, || format!("{} bytes of {} came, or others", heard.len(), said.len()))
+    holds(heard == said, || {
+        format!("{} bytes of {} came, or others", heard.len(), said.len())
+    })
 }
 
 pub(super) async fn a_caller_that_hangs_up_at_once_ends_nothing<F: Fixture>(fixture: &F) -> Result<(), Violation> {
@@ -306,7 +352,9 @@ pub(super) async fn open_calls_are_limited<F: Fixture>(fixture: &F) -> Result<()
         (dial, third)
     });
     let third = timeout(WHILE, listener.accept()).await;
-    holds(third.is_err(), || "a third call was taken where two may be open".to_owned())?;
+    holds(third.is_err(), || {
+        "a third call was taken where two may be open".to_owned()
+    })?;
     // Those that are open are not disturbed.
     tokio::try_join!(write(near, b"hello", 1), read(far, b"hello"))?;
     drop(first);
@@ -328,14 +376,21 @@ pub(super) async fn a_peer_is_observed<F: Fixture>(fixture: &F) -> Result<(), Vi
     let (mut listener, mut dial) = fixture.listen(8).await;
     let (outgoing, incoming) = tokio::join!(within("an answer", dial.dial()), accept(&mut *listener));
     let (outgoing, incoming) = (outgoing??, incoming?);
-    for (who, peer, profile) in
-        [("caller", incoming.peer, incoming.profile), ("who answered", outgoing.peer, outgoing.profile)]
-    {
-        holds(peer != PeerInfo::default(), || format!("nothing was observed of the {who}"))?;
-        holds((64..=16_384).contains(&profile.max_record), || format!("records of {} bytes", profile.max_record))?;
+    for (who, peer, profile) in [
+        ("caller", incoming.peer, incoming.profile),
+        ("who answered", outgoing.peer, outgoing.profile),
+    ] {
+        holds(peer != PeerInfo::default(), || {
+            format!("nothing was observed of the {who}")
+        })?;
+        holds((64..=16_384).contains(&profile.max_record), || {
+            format!("records of {} bytes", profile.max_record)
+        })?;
         holds(profile.credit > 0, || "no credit".to_owned())?;
         let shown = peer.to_string();
-        holds(!shown.contains(char::is_control), || format!("not fit for a log: {shown:?}"))?;
+        holds(!shown.contains(char::is_control), || {
+            format!("not fit for a log: {shown:?}")
+        })?;
     }
     Ok(())
 }

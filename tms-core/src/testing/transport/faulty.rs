@@ -154,7 +154,15 @@ impl<T: Transport> FaultyTransport<T> {
         let write = Way::new(seed.next(), &faults.write);
         let cut_at = faults.cut_after.map(|after| Instant::now() + after);
         let timer = Box::pin(sleep_until(cut_at.unwrap_or_else(Instant::now)));
-        Self { inner, faults, read, write, cut_at, cut: false, timer }
+        Self {
+            inner,
+            faults,
+            read,
+            write,
+            cut_at,
+            cut: false,
+            timer,
+        }
     }
 
     /// Bytes that were read and written through it.
@@ -177,7 +185,11 @@ impl<T: Transport> FaultyTransport<T> {
     }
 
     fn broken(&self) -> io::Result<()> {
-        if self.faults.cut_is_error { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.faults.cut_is_error {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -240,7 +252,14 @@ mod tests {
     /// What the other end hears, and when, of a thousand bytes and the end.
     async fn heard(write: Tampering, seed: u64) -> (Vec<u8>, Duration) {
         let (near, mut far) = memory::pair();
-        let mut near = FaultyTransport::new(near, Faults { seed, write, ..Faults::default() });
+        let mut near = FaultyTransport::new(
+            near,
+            Faults {
+                seed,
+                write,
+                ..Faults::default()
+            },
+        );
         let begun = Instant::now();
         let writing = tokio::spawn(async move {
             let _ = near.write_all(&[0x55; 1000]).await;
@@ -254,7 +273,14 @@ mod tests {
     /// The same for what is read.
     async fn read(read: Tampering, seed: u64) -> (Vec<u8>, usize) {
         let (near, mut far) = memory::pair();
-        let mut near = FaultyTransport::new(near, Faults { seed, read, ..Faults::default() });
+        let mut near = FaultyTransport::new(
+            near,
+            Faults {
+                seed,
+                read,
+                ..Faults::default()
+            },
+        );
         far.write_all(&[0x55; 1000]).await.unwrap();
         drop(far);
         let (mut heard, mut reads) = (Vec::new(), 0);
@@ -272,7 +298,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_come_in_pieces() {
-        let (bytes, reads) = read(Tampering { chunk: 10, ..Tampering::default() }, 1).await;
+        let (bytes, reads) = read(
+            Tampering {
+                chunk: 10,
+                ..Tampering::default()
+            },
+            1,
+        )
+        .await;
         assert_eq!(bytes.len(), 1000);
         assert!((120..300).contains(&reads), "{reads}");
     }
@@ -280,20 +313,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_cuts_where_it_is_told() {
         for cut in [0, 1, 999] {
-            let tampering = Tampering { cut: Some(cut), chunk: 7, ..Tampering::default() };
+            let tampering = Tampering {
+                cut: Some(cut),
+                chunk: 7,
+                ..Tampering::default()
+            };
             assert_eq!(heard(tampering.clone(), 1).await.0.len() as u64, cut);
             assert_eq!(read(tampering, 1).await.0.len() as u64, cut);
         }
         let (near, mut far) = memory::pair();
-        let faults = Faults { cut_after: Some(Duration::from_secs(5)), cut_is_error: true, ..Faults::default() };
+        let faults = Faults {
+            cut_after: Some(Duration::from_secs(5)),
+            cut_is_error: true,
+            ..Faults::default()
+        };
         let mut near = FaultyTransport::new(near, faults);
         far.write_all(b"hello").await.unwrap();
         let mut bytes = [0; 5];
         near.read_exact(&mut bytes).await.unwrap();
         let begun = Instant::now();
-        assert_eq!(near.read_exact(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            near.read_exact(&mut bytes).await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
-        assert_eq!(near.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            near.write_all(b"x").await.unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
         assert!(near.is_cut());
         assert_eq!(near.passed(), (5, 0));
     }
@@ -301,21 +348,57 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_stalls_and_is_slow() {
         let stall = Some((500, Duration::from_secs(9)));
-        let (bytes, time) = heard(Tampering { stall, ..Tampering::default() }, 1).await;
+        let (bytes, time) = heard(
+            Tampering {
+                stall,
+                ..Tampering::default()
+            },
+            1,
+        )
+        .await;
         assert_eq!((bytes.len(), time), (1000, Duration::from_secs(9)));
-        let (bytes, time) = heard(Tampering { bytes_per_second: 100, ..Tampering::default() }, 1).await;
+        let (bytes, time) = heard(
+            Tampering {
+                bytes_per_second: 100,
+                ..Tampering::default()
+            },
+            1,
+        )
+        .await;
         assert_eq!(bytes.len(), 1000);
-        assert!((Duration::from_millis(9800)..=Duration::from_secs(10)).contains(&time), "{time:?}");
+        assert!(
+            (Duration::from_millis(9800)..=Duration::from_secs(10)).contains(&time),
+            "{time:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn bits_flip_by_seed_and_place() {
-        let flips = Tampering { flips_per_million: 20_000, ..Tampering::default() };
+        let flips = Tampering {
+            flips_per_million: 20_000,
+            ..Tampering::default()
+        };
         let (bytes, _) = heard(flips.clone(), 1).await;
         let flipped = bytes.iter().filter(|byte| (**byte ^ 0x55).count_ones() == 1).count();
-        assert_eq!(flipped, bytes.iter().filter(|byte| **byte != 0x55).count(), "one bit of a byte");
+        assert_eq!(
+            flipped,
+            bytes.iter().filter(|byte| **byte != 0x55).count(),
+            "one bit of a byte"
+        );
         assert!((5..50).contains(&flipped), "{flipped}");
-        assert_eq!(heard(Tampering { chunk: 3, ..flips.clone() }, 1).await.0, bytes, "however it is cut");
+        assert_eq!(
+            heard(
+                Tampering {
+                    chunk: 3,
+                    ..flips.clone()
+                },
+                1
+            )
+            .await
+            .0,
+            bytes,
+            "however it is cut"
+        );
         assert_ne!(heard(flips.clone(), 2).await.0, bytes);
         assert_eq!(read(flips.clone(), 3).await, read(flips, 3).await);
     }

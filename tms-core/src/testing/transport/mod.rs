@@ -26,9 +26,10 @@ mod broken;
 mod clause;
 mod faulty;
 
-pub use faulty::{FaultyTransport, Faults, Tampering};
+pub use super::suite::{Clause, Proof, Violation};
+pub use faulty::{Faults, FaultyTransport, Tampering};
 
-use super::suite::{self, Clause};
+use super::suite;
 use crate::transport::{Dial, Listener};
 use async_trait::async_trait;
 

@@ -10,9 +10,7 @@ use tms_core::agent::{CallEnd, RsaIdentity};
 use tms_core::signer::{PemSigner, Signer, SignerError};
 use tms_core::transport::memory;
 use tms_proto::certificate::{Anchor, Roles, Subject};
-use tms_proto::code::{
-    ActionKind, RegisterIntent, Representation, ResultCode, Role, Stage, TextStatus, TriggerKind,
-};
+use tms_proto::code::{ActionKind, RegisterIntent, Representation, ResultCode, Role, Stage, TextStatus, TriggerKind};
 use tms_proto::handshake::{Mode, Suite};
 use tms_proto::message::{Location, Message, Plan, Refusal, Register, Text, Trigger, Wanted};
 use tms_proto::session::Misuse;
@@ -23,7 +21,10 @@ async fn the_inventory_is_sent_once_and_then_by_digest() {
     let mut office = Office::new().await;
     terminal.set(|conditions| {
         conditions.state.unsettled = Some(3);
-        conditions.location = Some(Location { caller: Some("02112345678".into()), ..Location::default() });
+        conditions.location = Some(Location {
+            caller: Some("02112345678".into()),
+            ..Location::default()
+        });
     });
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     let report = office.last().report.clone().unwrap();
@@ -82,7 +83,10 @@ async fn actions_that_cannot_be_done_are_refused_with_the_acknowledgement() {
     let mut terminal = Kit::new().await.start().await;
     let mut office = Office::new().await;
     let package = office.publish(4, b"content", |_| {}).await;
-    let delta = tms_proto::message::Action { representation: Some(Representation::Delta), ..package.clone() };
+    let delta = tms_proto::message::Action {
+        representation: Some(Representation::Delta),
+        ..package.clone()
+    };
     office.plan.actions = vec![
         blank_action(1, ActionKind::Delete),
         blank_action(2, ActionKind::Install),
@@ -115,12 +119,18 @@ async fn an_action_that_is_over_answers_with_its_result_again() {
     let first = office.results().into_values().last().unwrap();
     assert_eq!(first.stage, Stage::RunningConfirmed);
     // The server has lost it and plans it again.
-    office.plan = Plan { actions: vec![action], ..blank_plan(5) };
+    office.plan = Plan {
+        actions: vec![action],
+        ..blank_plan(5)
+    };
     let report = call(&mut terminal, &mut office, TriggerKind::Manual).await;
     assert_eq!(office.last().gets.len(), 0);
     let again = report.results.last().unwrap();
     assert!(again.number > first.number);
-    assert_eq!((again.action, again.stage, again.code), (7, Stage::RunningConfirmed, ResultCode::Success));
+    assert_eq!(
+        (again.action, again.stage, again.code),
+        (7, Stage::RunningConfirmed, ResultCode::Success)
+    );
     assert_eq!(again.running, first.running);
     assert_eq!(terminal.agent.unacknowledged(), 0);
 }
@@ -135,7 +145,10 @@ async fn content_that_runs_already_is_not_downloaded_again() {
     office.assign(8, b"content", |_| {}).await;
     let report = call(&mut terminal, &mut office, TriggerKind::Event).await;
     let last = report.results.last().unwrap();
-    assert_eq!((last.action, last.stage, last.code), (8, Stage::RunningConfirmed, ResultCode::Success));
+    assert_eq!(
+        (last.action, last.stage, last.code),
+        (8, Stage::RunningConfirmed, ResultCode::Success)
+    );
     assert!(report.downloads.is_empty());
 }
 
@@ -161,13 +174,32 @@ async fn cancelling_is_answered_once_and_never_breaks_what_is_activated() {
     let mut office = Office::new().await;
     let install = office.assign(7, b"content", |_| {}).await;
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
-    let cancel = |id, target| tms_proto::message::Action { target: Some(target), ..blank_action(id, ActionKind::Cancel) };
-    office.plan = Plan { actions: vec![install.clone(), cancel(8, 7), cancel(9, 77)], ..blank_plan(5) };
+    let cancel = |id, target| tms_proto::message::Action {
+        target: Some(target),
+        ..blank_action(id, ActionKind::Cancel)
+    };
+    office.plan = Plan {
+        actions: vec![install.clone(), cancel(8, 7), cancel(9, 77)],
+        ..blank_plan(5)
+    };
     let report = call(&mut terminal, &mut office, TriggerKind::Manual).await;
-    let results: Vec<_> = report.results.iter().map(|result| (result.action, result.stage, result.code)).collect();
-    assert!(results.contains(&(7, Stage::Cancelled, ResultCode::Success)), "{results:?}");
-    assert!(results.contains(&(8, Stage::RunningConfirmed, ResultCode::Success)), "{results:?}");
-    assert!(results.contains(&(9, Stage::Rejected, ResultCode::UnknownReference)), "{results:?}");
+    let results: Vec<_> = report
+        .results
+        .iter()
+        .map(|result| (result.action, result.stage, result.code))
+        .collect();
+    assert!(
+        results.contains(&(7, Stage::Cancelled, ResultCode::Success)),
+        "{results:?}"
+    );
+    assert!(
+        results.contains(&(8, Stage::RunningConfirmed, ResultCode::Success)),
+        "{results:?}"
+    );
+    assert!(
+        results.contains(&(9, Stage::Rejected, ResultCode::UnknownReference)),
+        "{results:?}"
+    );
     terminal.work().await;
     assert_eq!(terminal.version().await, "1.0");
 
@@ -176,10 +208,16 @@ async fn cancelling_is_answered_once_and_never_breaks_what_is_activated() {
     call(&mut terminal, &mut office, TriggerKind::Manual).await;
     let work = terminal.agent.work().await.unwrap();
     assert!(work.restart);
-    office.plan = Plan { actions: vec![install, cancel(18, 17)], ..blank_plan(20) };
+    office.plan = Plan {
+        actions: vec![install, cancel(18, 17)],
+        ..blank_plan(20)
+    };
     let report = call(&mut terminal, &mut office, TriggerKind::Manual).await;
     let last = report.results.last().unwrap();
-    assert_eq!((last.action, last.stage, last.code), (18, Stage::Rejected, ResultCode::NotPermitted));
+    assert_eq!(
+        (last.action, last.stage, last.code),
+        (18, Stage::Rejected, ResultCode::NotPermitted)
+    );
     terminal = terminal.kit.start().await;
     terminal.work().await;
     assert_eq!(terminal.version().await, "2.0");
@@ -189,7 +227,14 @@ async fn cancelling_is_answered_once_and_never_breaks_what_is_activated() {
 async fn texts_are_shown_once_and_their_receipts_sent() {
     let mut terminal = Kit::new().await.start().await;
     let mut office = Office::new().await;
-    let text = Text { id: 5, title: "Maintenance".into(), body: "Tonight.".into(), print: None, until: None, confirm: None };
+    let text = Text {
+        id: 5,
+        title: "Maintenance".into(),
+        body: "Tonight.".into(),
+        print: None,
+        until: None,
+        confirm: None,
+    };
     office.plan.texts = vec![text.clone()];
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     terminal.work().await;
@@ -215,7 +260,13 @@ async fn logs_registrations_and_proofs_are_given_when_asked_for() {
     let report = call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     assert_eq!(report.end, CallEnd::Done, "{report}");
     assert!(report.remarks.iter().any(|remark| remark == "registration wanted"));
-    assert!(office.last().messages.iter().any(|message| matches!(message, Message::LogPart(part) if part.last == Some(true))));
+    assert!(
+        office
+            .last()
+            .messages
+            .iter()
+            .any(|message| matches!(message, Message::LogPart(part) if part.last == Some(true)))
+    );
     let register = Register {
         intent: RegisterIntent::FirstInstall,
         code: Some("123456".into()),
@@ -229,7 +280,13 @@ async fn logs_registrations_and_proofs_are_given_when_asked_for() {
     assert!(terminal.agent.next_contact().wait.is_zero());
     let report = call(&mut terminal, &mut office, TriggerKind::Manual).await;
     assert!(office.last().messages.contains(&Message::from(register)));
-    assert!(report.remarks.iter().any(|remark| remark.starts_with("registration: SUCC")), "{report}");
+    assert!(
+        report
+            .remarks
+            .iter()
+            .any(|remark| remark.starts_with("registration: SUCC")),
+        "{report}"
+    );
     assert!(!terminal.agent.next_contact().wait.is_zero());
 }
 
@@ -253,8 +310,14 @@ async fn a_terminal_that_is_refused_says_why_and_waits() {
     let mut office = Office::new().await;
     office.quirk = Quirk::Reject(ResultCode::Deactivated);
     let report = call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
-    assert_eq!((report.end.clone(), report.recorded), (CallEnd::Refused(ResultCode::Deactivated), false));
-    assert!(report.to_string().contains("SERVER   DEACTIVATED call your helpdesk"), "{report}");
+    assert_eq!(
+        (report.end.clone(), report.recorded),
+        (CallEnd::Refused(ResultCode::Deactivated), false)
+    );
+    assert!(
+        report.to_string().contains("SERVER   DEACTIVATED call your helpdesk"),
+        "{report}"
+    );
     assert!(terminal.agent.next_contact().wait.as_secs() >= 30);
 }
 
@@ -265,7 +328,13 @@ async fn a_line_that_is_not_there_makes_it_wait_longer_each_time() {
     for number in 1..8 {
         terminal.agent.not_reached(&error).await.unwrap();
         let contact = terminal.agent.next_contact();
-        assert_eq!(contact.trigger, Trigger { retry: Some(number), ..Trigger::of(TriggerKind::Retry) });
+        assert_eq!(
+            contact.trigger,
+            Trigger {
+                retry: Some(number),
+                ..Trigger::of(TriggerKind::Retry)
+            }
+        );
         assert!(contact.wait.as_secs() >= 60);
     }
     assert!(terminal.agent.next_contact().wait.as_secs() >= 3 * 3_600);
@@ -300,7 +369,7 @@ async fn both_sides_remember_each_other_and_say_little() {
 }
 
 /// Counts what it signs.
-struct Counting(PemSigner, Arc<AtomicUsize>);
+struct Counting(Arc<PemSigner>, Arc<AtomicUsize>);
 
 #[async_trait]
 impl Signer for Counting {
@@ -343,18 +412,25 @@ async fn the_rsa_key_signs_once_in_thirty_days() {
 async fn servers_that_cannot_prove_themselves_are_told_nothing() {
     let kit = Kit::with(Proves::Rsa).await;
     let certified = |role_of: Subject| async { certify(&key_named("server"), role_of, NOW - DAY, NOW + DAY).await };
-    let server = Subject::Server { organisation: "Test Bank".into(), group: "tms".into() };
+    let server = Subject::Server {
+        organisation: "Test Bank".into(),
+        group: "tms".into(),
+    };
     let as_terminal = certified(Subject::Terminal(holder("6666"))).await;
     let own_root = {
         let mut body = certified(server).await.body().clone();
         let root = key_named("root-2");
         body.authority = root.public_key().id().into();
-        let signature = root.sign(tms_proto::certificate::CERTIFICATE_DOMAIN, &body.to_be_signed()).await.unwrap();
+        let signature = root
+            .sign(tms_proto::certificate::CERTIFICATE_DOMAIN, &body.to_be_signed())
+            .await
+            .unwrap();
         tms_proto::certificate::Certificate::assemble(&body, &signature).unwrap()
     };
-    for (certificate, expected) in
-        [(as_terminal, "certificate is for another role"), (own_root, "issuer of the certificate is not known")]
-    {
+    for (certificate, expected) in [
+        (as_terminal, "certificate is for another role"),
+        (own_root, "issuer of the certificate is not known"),
+    ] {
         let mut terminal = kit.after_power_loss(0).start().await;
         let mut office = Office::new().await;
         office.identity = identity_of(&key_named("server"), certificate, 20_000, NOW).await;
@@ -378,7 +454,10 @@ async fn a_server_whose_epoch_goes_back_is_not_believed() {
     // After a restart too.
     let mut terminal = terminal.kit.start().await;
     let report = call(&mut terminal, &mut office, TriggerKind::Retry).await;
-    assert_eq!(report.end, CallEnd::Impostor("epoch of the channel certificate goes back".into()));
+    assert_eq!(
+        report.end,
+        CallEnd::Impostor("epoch of the channel certificate goes back".into())
+    );
     office.identity = server_identity(20_005, "server", NOW).await;
     assert!(call(&mut terminal, &mut office, TriggerKind::Retry).await.recorded);
 }
@@ -386,18 +465,34 @@ async fn a_server_whose_epoch_goes_back_is_not_believed() {
 #[tokio::test]
 async fn two_roots_are_trusted_during_a_rotation() {
     let mut kit = Kit::with(Proves::Rsa).await;
-    let second = Anchor { key: key_named("root-2").public_key().clone(), roles: Roles::of(&[Role::Server]) };
+    let second = Anchor {
+        key: key_named("root-2").public_key().clone(),
+        roles: Roles::of(&[Role::Server]),
+    };
     kit.identity.anchors.list.push(second);
     assert_eq!(anchors().list.len() + 1, kit.identity.anchors.list.len());
     let mut office = Office::new().await;
-    let server = Subject::Server { organisation: "Test Bank".into(), group: "tms".into() };
-    let mut body = certify(&key_named("server"), server, NOW - DAY, NOW + DAY).await.body().clone();
+    let server = Subject::Server {
+        organisation: "Test Bank".into(),
+        group: "tms".into(),
+    };
+    let mut body = certify(&key_named("server"), server, NOW - DAY, NOW + DAY)
+        .await
+        .body()
+        .clone();
     let root = key_named("root-2");
     body.authority = root.public_key().id().into();
-    let signature = root.sign(tms_proto::certificate::CERTIFICATE_DOMAIN, &body.to_be_signed()).await.unwrap();
+    let signature = root
+        .sign(tms_proto::certificate::CERTIFICATE_DOMAIN, &body.to_be_signed())
+        .await
+        .unwrap();
     let certificate = tms_proto::certificate::Certificate::assemble(&body, &signature).unwrap();
     office.identity = identity_of(&key_named("server"), certificate, 20_000, NOW).await;
-    assert!(call(&mut kit.start().await, &mut office, TriggerKind::PowerOn).await.recorded);
+    assert!(
+        call(&mut kit.start().await, &mut office, TriggerKind::PowerOn)
+            .await
+            .recorded
+    );
 }
 
 #[tokio::test]
@@ -405,14 +500,24 @@ async fn an_expired_certificate_has_a_way_back() {
     let mut kit = Kit::with(Proves::Rsa).await;
     let subject = Subject::Terminal(holder("0001"));
     let certificate = certify(&signer(), subject.clone(), NOW - 400 * DAY, NOW - 10 * DAY).await;
-    kit.identity.rsa = Some(RsaIdentity { signer: Arc::new(signer()), certificate });
+    kit.identity.rsa = Some(RsaIdentity {
+        signer: signer(),
+        certificate,
+    });
     let mut terminal = kit.start().await;
     let mut office = Office::new().await;
     office.plan.wanted = Some(Wanted::CERTIFICATE_REQUEST);
     office.plan.unchanged = Some(true);
     let report = call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
-    assert_eq!((report.end.clone(), report.recorded), (CallEnd::Done, false), "{report}");
-    assert!(report.remarks.iter().any(|remark| remark == "no certificate: MISS"), "{report}");
+    assert_eq!(
+        (report.end.clone(), report.recorded),
+        (CallEnd::Done, false),
+        "{report}"
+    );
+    assert!(
+        report.remarks.iter().any(|remark| remark == "no certificate: MISS"),
+        "{report}"
+    );
     // It asked for that and for nothing else.
     let asked: Vec<_> = office.last().messages.iter().map(Message::name).collect();
     assert_eq!(asked, ["CertificateRequest", "Bye"]);
@@ -428,7 +533,10 @@ async fn an_expired_certificate_has_a_way_back() {
     let renewed = certify(&signer(), subject, NOW - DAY, NOW + 400 * DAY).await;
     office.renewed = Some(renewed.raw().clone());
     let report = call(&mut terminal, &mut office, TriggerKind::Retry).await;
-    assert!(report.remarks.iter().any(|remark| remark == "certificate renewed"), "{report}");
+    assert!(
+        report.remarks.iter().any(|remark| remark == "certificate renewed"),
+        "{report}"
+    );
     assert!(terminal.agent.next_contact().wait.is_zero());
     // It is kept, and shown with the next call.
     office.plan = blank_plan(2);

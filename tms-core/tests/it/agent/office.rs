@@ -23,7 +23,7 @@ use tms_proto::handshake::{Hello, Mode, StaticKey};
 use tms_proto::machine::Instant;
 use tms_proto::message::{
     Action, ActionResult, Bye, CertificateGrant, Message, NextContact, ObjectGet, Plan, PlanAck, ProofRequest,
-    RegisterAnswer, Reject, ResultAck, StatusReport, Ticket,
+    RegisterAnswer, Reject, ResultAck, StatusReport, Ticket, Wanted,
 };
 use tms_proto::package::{BlockMap, KeySignature, Manifest, Signable, Signed};
 use tms_proto::secret::{Psk, Secret};
@@ -115,7 +115,11 @@ impl Office {
     /// All results of all calls, each once, by number.
     pub(super) fn results(&self) -> BTreeMap<u32, ActionResult> {
         let sent = self.heard.iter().filter(|heard| heard.recorded).flat_map(|heard| {
-            heard.report.iter().flat_map(|report| report.results.iter()).chain(&heard.results)
+            heard
+                .report
+                .iter()
+                .flat_map(|report| report.results.iter())
+                .chain(&heard.results)
         });
         sent.map(|result| (result.number, result.clone())).collect()
     }
@@ -123,7 +127,10 @@ impl Office {
     /// Publishes a package and plans it, as the only action, under the next sequence number.
     pub(super) async fn assign(&mut self, id: u64, content: &[u8], change: impl FnOnce(&mut Manifest)) -> Action {
         let action = self.publish(id, content, change).await;
-        self.plan = Plan { actions: vec![action.clone()], ..blank_plan(self.plan.sequence + 1) };
+        self.plan = Plan {
+            actions: vec![action.clone()],
+            ..blank_plan(self.plan.sequence + 1)
+        };
         action
     }
 
@@ -135,7 +142,8 @@ impl Office {
         self.objects.insert(signed.digest(), signed.encode().to_vec());
         self.objects.insert(Digest::of(content), content.to_vec());
         if let Some(map) = &map {
-            self.objects.insert(map.reference().digest, BlockMap::encode(map).to_vec());
+            self.objects
+                .insert(map.reference().digest, BlockMap::encode(map).to_vec());
         }
         Action {
             manifest: Some(signed.digest()),
@@ -166,7 +174,17 @@ impl Office {
                 self.hear().report = Some(*report);
                 if let Quirk::Reject(code) = self.quirk {
                     let text = Some("call your helpdesk".to_owned());
-                    session.reject(now, Reject { code, message: None, text, retry_after: None }).unwrap();
+                    session
+                        .reject(
+                            now,
+                            Reject {
+                                code,
+                                message: None,
+                                text,
+                                retry_after: None,
+                            },
+                        )
+                        .unwrap();
                     return;
                 }
                 let mut id = [0; 16];
@@ -174,9 +192,20 @@ impl Office {
                 self.entropy.fill(&mut id[8..]);
                 let mut key = [0; 32];
                 self.entropy.fill(&mut key);
-                let ticket = Ticket { id, key: Psk::new(key), lifetime: 30 * DAY as u32 };
+                let ticket = Ticket {
+                    id,
+                    key: Psk::new(key),
+                    lifetime: 30 * DAY as u32,
+                };
                 self.offered = Some(ticket.clone());
-                let mut plan = Plan { ticket: Some(ticket), ..self.plan.clone() };
+                let recovery = self
+                    .plan
+                    .wanted
+                    .is_some_and(|wanted| wanted & Wanted::CERTIFICATE_REQUEST != 0);
+                let mut plan = Plan {
+                    ticket: Some(ticket).filter(|_| !recovery),
+                    ..self.plan.clone()
+                };
                 if unchanged {
                     (plan.unchanged, plan.actions) = (Some(true), Vec::new());
                 }
@@ -186,7 +215,17 @@ impl Office {
                 self.hear().ack = Some(ack);
                 if self.quirk == Quirk::NoStore {
                     let code = ResultCode::StorageUnavailable;
-                    session.reject(now, Reject { code, message: None, text: None, retry_after: Some(60) }).unwrap();
+                    session
+                        .reject(
+                            now,
+                            Reject {
+                                code,
+                                message: None,
+                                text: None,
+                                retry_after: Some(60),
+                            },
+                        )
+                        .unwrap();
                     return;
                 }
                 self.hear().recorded = true;
@@ -197,7 +236,15 @@ impl Office {
                 let results = &self.hear().report.as_ref().unwrap().results;
                 let numbers: Vec<u32> = results.iter().map(|result| result.number).collect();
                 if !numbers.is_empty() {
-                    session.send(now, ResultAck { numbers, next_contact: None }).unwrap();
+                    session
+                        .send(
+                            now,
+                            ResultAck {
+                                numbers,
+                                next_contact: None,
+                            },
+                        )
+                        .unwrap();
                 }
                 if self.quirk == Quirk::WantsProof {
                     session.send(now, ProofRequest { reason: None }).unwrap();
@@ -227,7 +274,9 @@ impl Office {
                     *byte ^= 1;
                 }
                 object.resize(object.len().max(offset as usize + max), 0);
-                session.part(now, &object[offset as usize..offset as usize + max]).unwrap();
+                session
+                    .part(now, &object[offset as usize..offset as usize + max])
+                    .unwrap();
             }
             ServerEvent::Message(message) => self.message(session, now, message),
             ServerEvent::Ended(end) => self.hear().end = Some(end),
@@ -256,7 +305,9 @@ impl Office {
         let identity = hello.mode.has_static().then_some(&self.identity);
         let mut ephemeral = [0; 32];
         self.entropy.fill(&mut ephemeral);
-        session.admit(now, identity, psk.as_ref(), self.time, ephemeral).unwrap();
+        session
+            .admit(now, identity, psk.as_ref(), self.time, ephemeral)
+            .unwrap();
     }
 
     fn identify(&mut self, session: &mut ServerSession, now: Instant, presented: &Presented, static_key: [u8; 32]) {
@@ -265,13 +316,25 @@ impl Office {
         let peer = match presented {
             Presented::Full(credentials) => {
                 let credentials = Credentials::decode(credentials).unwrap();
-                credentials.verify(&anchors(), Role::Terminal, static_key, &checks).unwrap()
+                credentials
+                    .verify(&anchors(), Role::Terminal, static_key, &checks)
+                    .unwrap()
             }
             Presented::Remembered(id) => {
                 let known = self.known.clone().filter(|known| known.credential == *id);
                 let Some(known) = known.filter(|_| self.quirk != Quirk::Forgets) else {
                     let code = ResultCode::CredentialUnknown;
-                    session.reject(now, Reject { code, message: None, text: None, retry_after: None }).unwrap();
+                    session
+                        .reject(
+                            now,
+                            Reject {
+                                code,
+                                message: None,
+                                text: None,
+                                retry_after: None,
+                            },
+                        )
+                        .unwrap();
                     return;
                 };
                 VerifiedPeer::remembered(known, static_key, &checks).unwrap()
@@ -286,16 +349,53 @@ impl Office {
             Message::ActionResult(result) => {
                 let (result, numbers) = ((**result).clone(), vec![result.number]);
                 self.hear().results.push(result);
-                session.send(now, ResultAck { numbers, next_contact: None }).unwrap();
+                session
+                    .send(
+                        now,
+                        ResultAck {
+                            numbers,
+                            next_contact: None,
+                        },
+                    )
+                    .unwrap();
             }
             Message::CertificateRequest(_) => {
-                let code = if self.renewed.is_some() { ResultCode::Success } else { ResultCode::Missing };
-                session.send(now, CertificateGrant { code, certificate: self.renewed.clone() }).unwrap();
+                let code = if self.renewed.is_some() {
+                    ResultCode::Success
+                } else {
+                    ResultCode::Missing
+                };
+                session
+                    .send(
+                        now,
+                        CertificateGrant {
+                            code,
+                            certificate: self.renewed.clone(),
+                        },
+                    )
+                    .unwrap();
             }
             Message::Register(_) => {
-                session.send(now, RegisterAnswer { code: ResultCode::Success, logical: None, text: None }).unwrap();
+                session
+                    .send(
+                        now,
+                        RegisterAnswer {
+                            code: ResultCode::Success,
+                            logical: None,
+                            text: None,
+                        },
+                    )
+                    .unwrap();
             }
-            Message::Bye(_) => session.bye(now, Bye { code: ResultCode::Success, next_contact: None }).unwrap(),
+            Message::Bye(_) => session
+                .bye(
+                    now,
+                    Bye {
+                        code: ResultCode::Success,
+                        next_contact: None,
+                    },
+                )
+                .unwrap(),
             _ => {}
         }
         self.hear().messages.push(message);
@@ -314,7 +414,10 @@ pub(super) async fn call_cut(
     cut: u64,
 ) -> CallReport {
     let (near, far) = memory::pair();
-    let near = Cut { line: Some(near), left: cut };
+    let near = Cut {
+        line: Some(near),
+        left: cut,
+    };
     tokio::join!(terminal.agent.call(near, call), office.serve(far)).0
 }
 
@@ -371,11 +474,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cut<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.line.as_mut().map_or(Poll::Ready(Ok(())), |line| Pin::new(line).poll_flush(cx))
+        self.line
+            .as_mut()
+            .map_or(Poll::Ready(Ok(())), |line| Pin::new(line).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.line.as_mut().map_or(Poll::Ready(Ok(())), |line| Pin::new(line).poll_shutdown(cx))
+        self.line
+            .as_mut()
+            .map_or(Poll::Ready(Ok(())), |line| Pin::new(line).poll_shutdown(cx))
     }
 }
 
@@ -415,7 +522,13 @@ pub(super) fn blank_plan(sequence: u64) -> Plan {
         actions: Vec::new(),
         texts: Vec::new(),
         wanted: None,
-        next_contact: NextContact { from, window: 600, jitter: None, redial_delay: Some(30), redial_max: Some(4) },
+        next_contact: NextContact {
+            from,
+            window: 600,
+            jitter: None,
+            redial_delay: Some(30),
+            redial_max: Some(4),
+        },
         ticket: None,
         not_after: None,
     }
@@ -426,7 +539,14 @@ pub(super) async fn sign<T: Signable>(body: &T, key: &str) -> Signed<T> {
     let element = Signed::to_be_signed(body);
     let signer = key_named(key);
     let signature = signer.sign(T::DOMAIN, &element).await.unwrap().into();
-    Signed::assemble(&element, &[KeySignature { key: signer.public_key().id(), signature }]).unwrap()
+    Signed::assemble(
+        &element,
+        &[KeySignature {
+            key: signer.public_key().id(),
+            signature,
+        }],
+    )
+    .unwrap()
 }
 
 pub(super) fn key_named(name: &str) -> PemSigner {
@@ -436,7 +556,10 @@ pub(super) fn key_named(name: &str) -> PemSigner {
 
 /// A server's identity with this epoch, certified by the root for the key of this name, at `time`.
 pub(super) async fn server_identity(epoch: u32, key: &str, time: u64) -> ServerIdentity {
-    let subject = Subject::Server { organisation: "Test Bank".into(), group: "tms".into() };
+    let subject = Subject::Server {
+        organisation: "Test Bank".into(),
+        group: "tms".into(),
+    };
     let signer = key_named(key);
     let certificate = certify(&signer, subject, time - 400 * DAY, time + 400 * DAY).await;
     identity_of(&signer, certificate, epoch, time).await
@@ -451,8 +574,27 @@ pub(super) async fn identity_of(
 ) -> ServerIdentity {
     let static_key = StaticKey::from_secret([epoch as u8 ^ 0x5A; 32]);
     let (not_before, not_after) = (time - DAY, time + 6 * DAY);
-    let message = statement(Role::Server, epoch, not_before, not_after, static_key.public(), &certificate);
+    let message = statement(
+        Role::Server,
+        epoch,
+        not_before,
+        not_after,
+        static_key.public(),
+        &certificate,
+    );
     let signature = signer.sign(CHANNEL_DOMAIN, &message).await.unwrap().into();
-    let credentials = Credentials::new(certificate, ChannelCertificate { epoch, not_before, not_after, signature });
-    ServerIdentity { static_key, id: credentials.id(), credentials: credentials.encode().clone() }
+    let credentials = Credentials::new(
+        certificate,
+        ChannelCertificate {
+            epoch,
+            not_before,
+            not_after,
+            signature,
+        },
+    );
+    ServerIdentity {
+        static_key,
+        id: credentials.id(),
+        credentials: credentials.encode().clone(),
+    }
 }

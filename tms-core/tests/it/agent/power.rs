@@ -78,7 +78,10 @@ async fn everywhere(self_test: SelfTest, size: usize, seed: u64) -> u64 {
         let mut office = Office::new().await;
         office.assign(7, &new, |_| {}).await;
         let kit = base.after_power_loss(0);
-        kit.flash.cut(PowerCut { write: n, seed: seed ^ n });
+        kit.flash.cut(PowerCut {
+            write: n,
+            seed: seed ^ n,
+        });
         let mut whole = false;
         if let Ok(mut terminal) = kit.try_start().await {
             whole = live(&mut terminal, &mut office).await;
@@ -89,7 +92,10 @@ async fn everywhere(self_test: SelfTest, size: usize, seed: u64) -> u64 {
         }
         // Power is back, and fails once more on the way.
         let kit = kit.after_power_loss(seed ^ n);
-        kit.flash.cut(PowerCut { write: 1 + (n * 7 + seed) % 23, seed: seed ^ !n });
+        kit.flash.cut(PowerCut {
+            write: 1 + (n * 7 + seed) % 23,
+            seed: seed ^ !n,
+        });
         let mut terminal = None;
         if let Ok(mut started) = kit.try_start().await {
             check(&started, &office, &new).await;
@@ -110,12 +116,24 @@ async fn everywhere(self_test: SelfTest, size: usize, seed: u64) -> u64 {
         let expected = if self_test == SelfTest::Passes { "2.0" } else { "1.0" };
         assert_eq!(terminal.version().await, expected, "cut at {n}");
         let last = office.results().into_values().last().unwrap();
-        let stage = if self_test == SelfTest::Passes { Stage::RunningConfirmed } else { Stage::RolledBack };
+        let stage = if self_test == SelfTest::Passes {
+            Stage::RunningConfirmed
+        } else {
+            Stage::RolledBack
+        };
         assert_eq!(last.stage, stage, "cut at {n}");
         // And the terminal goes on as ever.
-        assert!(call(&mut terminal, &mut office, TriggerKind::Manual).await.recorded);
-        let contacts: Vec<u32> = office.heard.iter().filter_map(|heard| Some(heard.report.as_ref()?.contact)).collect();
-        assert!(contacts.windows(2).all(|pair| pair[0] < pair[1]), "contact numbers grow: {contacts:?}");
+        let report = call(&mut terminal, &mut office, TriggerKind::Manual).await;
+        assert!(report.recorded, "cut at {n}: {report}");
+        let contacts: Vec<u32> = office
+            .heard
+            .iter()
+            .filter_map(|heard| Some(heard.report.as_ref()?.contact))
+            .collect();
+        assert!(
+            contacts.windows(2).all(|pair| pair[0] < pair[1]),
+            "contact numbers grow: {contacts:?}"
+        );
     }
 }
 

@@ -33,7 +33,10 @@ async fn a_terminal_that_is_not_ready_waits_and_says_why_once() {
     let cases: [(fn(&mut Readiness), ResultCode); 3] = [
         (|ready| ready.busy = true, ResultCode::Busy),
         (|ready| ready.unsettled = true, ResultCode::Unsettled),
-        (|ready| (ready.battery, ready.charging) = (Some(10), false), ResultCode::LowBattery),
+        (
+            |ready| (ready.battery, ready.charging) = (Some(10), false),
+            ResultCode::LowBattery,
+        ),
     ];
     for (trouble, code) in cases {
         for forced in [None, Some(true)] {
@@ -49,7 +52,11 @@ async fn a_terminal_that_is_not_ready_waits_and_says_why_once() {
             }
             assert_eq!(terminal.version().await, "1.0");
             assert_eq!(last(&mut terminal, &mut office).await, (Stage::Waiting, code));
-            let waiting = office.results().into_values().filter(|result| result.stage == Stage::Waiting).count();
+            let waiting = office
+                .results()
+                .into_values()
+                .filter(|result| result.stage == Stage::Waiting)
+                .count();
             assert_eq!(waiting, 1);
             // A restart changes nothing.
             terminal = terminal.kit.start().await;
@@ -58,7 +65,10 @@ async fn a_terminal_that_is_not_ready_waits_and_says_why_once() {
             terminal.set(|conditions| conditions.readiness = Readiness::FREE);
             terminal.work().await;
             assert_eq!(terminal.version().await, "2.0");
-            assert_eq!(last(&mut terminal, &mut office).await, (Stage::RunningConfirmed, ResultCode::Success));
+            assert_eq!(
+                last(&mut terminal, &mut office).await,
+                (Stage::RunningConfirmed, ResultCode::Success)
+            );
         }
     }
 }
@@ -67,11 +77,16 @@ async fn a_terminal_that_is_not_ready_waits_and_says_why_once() {
 async fn the_manifest_may_ask_for_settlement_too() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
-    office.assign(7, b"content", |manifest| manifest.hints.settle_first = Some(true)).await;
+    office
+        .assign(7, b"content", |manifest| manifest.hints.settle_first = Some(true))
+        .await;
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     terminal.set(|conditions| conditions.readiness.unsettled = true);
     terminal.work().await;
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Waiting, ResultCode::Unsettled));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Waiting, ResultCode::Unsettled)
+    );
 }
 
 #[tokio::test]
@@ -98,7 +113,10 @@ async fn a_merchant_may_put_it_off_so_often_and_a_forced_action_not_at_all() {
         terminal.kit.clock.advance(601);
         terminal = terminal.kit.start().await;
     }
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Waiting, ResultCode::Postponed));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Waiting, ResultCode::Postponed)
+    );
     terminal.work().await;
     assert_eq!(terminal.version().await, "2.0");
 
@@ -124,12 +142,20 @@ async fn without_an_answer_only_what_must_be_agreed_waits() {
 
 #[tokio::test]
 async fn nothing_is_installed_outside_its_window() {
-    let (mut terminal, mut office) =
-        downloaded(|action| action.install = Some(Window { from: NOW + 100, until: NOW + 200 })).await;
+    let (mut terminal, mut office) = downloaded(|action| {
+        action.install = Some(Window {
+            from: NOW + 100,
+            until: NOW + 200,
+        })
+    })
+    .await;
     let report = terminal.work().await;
     assert_eq!(report.again.unwrap().as_secs(), 100);
     assert_eq!(terminal.version().await, "1.0");
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Waiting, ResultCode::WindowClosed));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Waiting, ResultCode::WindowClosed)
+    );
     // The clock is lost: nobody can say whether the window is open.
     terminal.kit.clock.set(5);
     terminal.work().await;
@@ -144,15 +170,26 @@ async fn nothing_is_installed_outside_its_window() {
 
 #[tokio::test]
 async fn a_window_that_has_passed_waits_for_a_new_one() {
-    let (mut terminal, mut office) =
-        downloaded(|action| action.install = Some(Window { from: NOW + 100, until: NOW + 200 })).await;
+    let (mut terminal, mut office) = downloaded(|action| {
+        action.install = Some(Window {
+            from: NOW + 100,
+            until: NOW + 200,
+        })
+    })
+    .await;
     terminal.kit.clock.set(NOW + 300);
     office.time = NOW + 300;
     terminal.work().await;
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Waiting, ResultCode::WindowClosed));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Waiting, ResultCode::WindowClosed)
+    );
     // The same action, in a new plan, with another window.
     office.plan.sequence += 1;
-    office.plan.actions[0].install = Some(Window { from: NOW, until: NOW + DAY });
+    office.plan.actions[0].install = Some(Window {
+        from: NOW,
+        until: NOW + DAY,
+    });
     call(&mut terminal, &mut office, TriggerKind::Manual).await;
     assert!(office.last().gets.is_empty(), "nothing is downloaded twice");
     terminal.work().await;
@@ -164,7 +201,10 @@ async fn a_download_outside_its_window_waits_and_the_terminal_calls_for_it() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
     office.assign(7, b"content", |_| {}).await;
-    office.plan.actions[0].download = Some(Window { from: NOW + 1_000, until: NOW + 3_000 });
+    office.plan.actions[0].download = Some(Window {
+        from: NOW + 1_000,
+        until: NOW + 3_000,
+    });
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     assert!(office.last().gets.is_empty());
     let wait = terminal.agent.next_contact().wait.as_secs();
@@ -182,13 +222,19 @@ async fn a_plan_that_has_expired_begins_nothing() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
     office.assign(7, b"content", |_| {}).await;
-    office.plan.actions[0].download = Some(Window { from: NOW + 1_000, until: NOW + 9_000 });
+    office.plan.actions[0].download = Some(Window {
+        from: NOW + 1_000,
+        until: NOW + 9_000,
+    });
     office.plan.not_after = Some(NOW + 500);
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     terminal.kit.clock.advance(2_000);
     office.time += 2_000;
     terminal.work().await;
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Expired, ResultCode::Expired));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Expired, ResultCode::Expired)
+    );
     assert!(office.heard.iter().all(|heard| heard.gets.is_empty()));
 }
 
@@ -200,7 +246,10 @@ async fn a_version_that_fails_its_self_test_is_rolled_back() {
     terminal.work().await;
     assert_eq!(terminal.version().await, "1.0");
     assert!(terminal.device.broken().await.unwrap().is_empty());
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::RolledBack, ResultCode::RolledBack));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::RolledBack, ResultCode::RolledBack)
+    );
     let result = office.results().into_values().last().unwrap();
     assert_eq!(result.running, Some(Digest::of(super::terminal::FACTORY)));
     // It is not tried again, and what was installed counts as if it had never been.
@@ -212,7 +261,10 @@ async fn a_version_that_fails_its_self_test_is_rolled_back() {
     office.assign(8, b"better", |manifest| manifest.counter = 1).await;
     call(&mut terminal, &mut office, TriggerKind::Manual).await;
     terminal.work().await;
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::RunningConfirmed, ResultCode::Success));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::RunningConfirmed, ResultCode::Success)
+    );
 }
 
 #[tokio::test]
@@ -230,7 +282,10 @@ async fn a_version_that_says_nothing_is_rolled_back_in_time() {
     terminal.kit.clock.advance(700);
     terminal.work().await;
     assert_eq!(terminal.version().await, "1.0");
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::RolledBack, ResultCode::RolledBack));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::RolledBack, ResultCode::RolledBack)
+    );
 }
 
 #[tokio::test]
@@ -243,20 +298,41 @@ async fn a_version_that_confirms_itself_late_is_kept() {
     terminal.device.confirm("bank").await.unwrap();
     terminal.work().await;
     assert_eq!(terminal.version().await, "2.0");
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::RunningConfirmed, ResultCode::Success));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::RunningConfirmed, ResultCode::Success)
+    );
 }
 
 #[tokio::test]
 async fn a_failure_that_stops_the_sequence_stops_what_comes_after() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
-    let first = office.publish(1, b"for others", |manifest| manifest.vendor = "Verifone".into()).await;
+    let first = office
+        .publish(1, b"for others", |manifest| manifest.vendor = "Verifone".into())
+        .await;
     let second = office.publish(2, b"second", |_| {}).await;
-    office.plan.actions = vec![Action { on_error: Some(ErrorAction::Stop), ..first }, second];
+    office.plan.actions = vec![
+        Action {
+            on_error: Some(ErrorAction::Stop),
+            ..first
+        },
+        second,
+    ];
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
-    let results: Vec<_> = office.results().into_values().map(|result| (result.action, result.stage, result.code)).collect();
-    assert!(results.contains(&(1, Stage::Rejected, ResultCode::ModelMismatch)), "{results:?}");
-    assert!(results.contains(&(2, Stage::Rejected, ResultCode::Missing)), "{results:?}");
+    let results: Vec<_> = office
+        .results()
+        .into_values()
+        .map(|result| (result.action, result.stage, result.code))
+        .collect();
+    assert!(
+        results.contains(&(1, Stage::Rejected, ResultCode::ModelMismatch)),
+        "{results:?}"
+    );
+    assert!(
+        results.contains(&(2, Stage::Rejected, ResultCode::Missing)),
+        "{results:?}"
+    );
     assert!(terminal.agent.actions().is_empty());
 }
 
@@ -264,8 +340,15 @@ async fn a_failure_that_stops_the_sequence_stops_what_comes_after() {
 async fn restarts_prompts_and_logs_are_actions_too() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
-    let prompt = Action { prompt: Some("Please settle.".into()), ..blank_action(2, ActionKind::DeviceRequest) };
-    office.plan.actions = vec![blank_action(1, ActionKind::Upload), prompt, blank_action(3, ActionKind::Restart)];
+    let prompt = Action {
+        prompt: Some("Please settle.".into()),
+        ..blank_action(2, ActionKind::DeviceRequest)
+    };
+    office.plan.actions = vec![
+        blank_action(1, ActionKind::Upload),
+        prompt,
+        blank_action(3, ActionKind::Restart),
+    ];
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     assert_eq!(terminal.agent.actions().len(), 2);
     let report = terminal.agent.work().await.unwrap();
@@ -290,10 +373,16 @@ async fn a_download_that_is_to_be_kept_is_used_by_a_later_action() {
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
     let action = office.assign(7, &[3; 100_000], |_| {}).await;
-    office.plan.actions = vec![Action { kind: ActionKind::Download, ..action.clone() }];
+    office.plan.actions = vec![Action {
+        kind: ActionKind::Download,
+        ..action.clone()
+    }];
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     terminal.work().await;
-    assert_eq!(last(&mut terminal, &mut office).await, (Stage::Verified, ResultCode::Success));
+    assert_eq!(
+        last(&mut terminal, &mut office).await,
+        (Stage::Verified, ResultCode::Success)
+    );
     assert_eq!(terminal.version().await, "1.0");
     office.plan.sequence += 1;
     office.plan.actions = vec![Action { id: 8, ..action }];

@@ -25,7 +25,11 @@ async fn setting(proves: Proves) -> (World, Kit) {
 
 #[tokio::test]
 async fn a_terminal_is_updated_in_each_mode() {
-    for (proves, mode) in [(Proves::MainKey, Mode::MainKey), (Proves::Rsa, Mode::Rsa), (Proves::Both, Mode::Both)] {
+    for (proves, mode) in [
+        (Proves::MainKey, Mode::MainKey),
+        (Proves::Rsa, Mode::Rsa),
+        (Proves::Both, Mode::Both),
+    ] {
         let (world, kit) = setting(proves).await;
         let content: Vec<u8> = (0..300_000u32).map(|byte| (byte % 251) as u8).collect();
         let manifest = world.publish(&content, 2).await;
@@ -34,24 +38,52 @@ async fn a_terminal_is_updated_in_each_mode() {
         assert_eq!(terminal.agent.next_contact().trigger.kind, TriggerKind::PowerOn);
 
         let report = terminal.agent.call(world.line("modem 1"), TriggerKind::PowerOn).await;
-        assert_eq!((report.end.clone(), report.recorded, report.mode), (CallEnd::Done, true, Some(mode)), "{report}");
+        assert_eq!(
+            (report.end.clone(), report.recorded, report.mode),
+            (CallEnd::Done, true, Some(mode)),
+            "{report}"
+        );
         assert_eq!(report.downloads.len(), 1, "{report}");
         assert_eq!((report.downloads[0].from, report.downloads[0].until), (0, 300_000));
-        assert_eq!(world.assignment(kit.identity.terminal, action).await.stage, Stage::Downloaded);
+        assert_eq!(
+            world.assignment(kit.identity.terminal, action).await.stage,
+            Stage::Downloaded
+        );
 
         let work = terminal.work().await;
         let stages: Vec<Stage> = work.results.iter().map(|result| result.stage).collect();
-        assert_eq!(stages, [Stage::Verified, Stage::Installed, Stage::Activated, Stage::RunningConfirmed]);
+        assert_eq!(
+            stages,
+            [
+                Stage::Verified,
+                Stage::Installed,
+                Stage::Activated,
+                Stage::RunningConfirmed
+            ]
+        );
         assert_eq!(terminal.version().await, "2.0");
 
         // What was done is told at once.
         let contact = terminal.agent.next_contact();
-        assert_eq!(contact, Contact { wait: std::time::Duration::ZERO, trigger: Trigger::of(TriggerKind::Event) });
+        assert_eq!(
+            contact,
+            Contact {
+                wait: std::time::Duration::ZERO,
+                trigger: Trigger::of(TriggerKind::Event)
+            }
+        );
         let report = terminal.agent.call(world.line("modem 1"), contact.trigger).await;
-        assert_eq!((report.end.clone(), report.mode), (CallEnd::Done, Some(Mode::Ticket)), "{report}");
+        assert_eq!(
+            (report.end.clone(), report.mode),
+            (CallEnd::Done, Some(Mode::Ticket)),
+            "{report}"
+        );
         assert_eq!(terminal.agent.unacknowledged(), 0, "{report}");
         let assignment = world.assignment(kit.identity.terminal, action).await;
-        assert_eq!((assignment.stage, assignment.code, assignment.closed), (Stage::RunningConfirmed, ResultCode::Success, true));
+        assert_eq!(
+            (assignment.stage, assignment.code, assignment.closed),
+            (Stage::RunningConfirmed, ResultCode::Success, true)
+        );
 
         // And then there is nothing to do, and little to say.
         let contact = terminal.agent.next_contact();

@@ -14,6 +14,7 @@ use tms_core::store::TerminalId;
 use tms_proto::certificate::Subject;
 use tms_proto::code::ComponentKind;
 use tms_proto::secret::Secret;
+use tokio::sync::OnceCell;
 
 pub(crate) const ID: TerminalId = TerminalId(0x0102_0304_0506_0708);
 pub(crate) const MAIN_KEY: [u8; 16] = [0x11; 16];
@@ -70,8 +71,22 @@ pub(crate) struct Terminal {
     pub(crate) agent: Agent,
 }
 
-pub(crate) fn signer() -> PemSigner {
-    PemSigner::from_pem(include_str!("../../../../tms-proto/tests/keys/terminal-1.pem")).unwrap()
+pub(crate) fn signer() -> Arc<PemSigner> {
+    crate::world::terminal_key()
+}
+
+/// The terminal's RSA identity, made once: signing its certificate takes longer than many a test.
+async fn rsa() -> RsaIdentity {
+    static RSA: OnceCell<RsaIdentity> = OnceCell::const_new();
+    let made = RSA.get_or_init(|| async {
+        let subject = Subject::Terminal(holder("0001"));
+        let certificate = certify(&signer(), subject, NOW - 400 * DAY, NOW + 400 * DAY).await;
+        RsaIdentity {
+            signer: signer(),
+            certificate,
+        }
+    });
+    made.await.clone()
 }
 
 impl Kit {
@@ -83,22 +98,27 @@ impl Kit {
     pub(crate) async fn with(proves: Proves) -> Self {
         let flash = MemoryFlash::new(8 << 20);
         let device = SlotDevice::open(Arc::new(flash.clone())).await.unwrap();
-        device.provision("bank", ComponentKind::Application, "1.0", 1, FACTORY).await.unwrap();
+        device
+            .provision("bank", ComponentKind::Application, "1.0", 1, FACTORY)
+            .await
+            .unwrap();
         let keys = MemoryKeys::new();
         keys.insert(ID, 1, MainKey::Aes128(Secret::new(MAIN_KEY)));
-        let subject = Subject::Terminal(holder("0001"));
-        let rsa = RsaIdentity {
-            signer: Arc::new(signer()),
-            certificate: certify(&signer(), subject, NOW - 400 * DAY, NOW + 400 * DAY).await,
-        };
+        let rsa = rsa().await;
         let identity = Identity {
             terminal: ID,
             holder: holder("0001"),
             anchors: anchors(),
             rsa: (proves != Proves::MainKey).then_some(rsa),
-            main_key: (proves != Proves::Rsa).then(|| MainKeyIdentity { keys: Arc::new(keys), epoch: 1 }),
+            main_key: (proves != Proves::Rsa).then(|| MainKeyIdentity {
+                keys: Arc::new(keys),
+                epoch: 1,
+            }),
         };
-        let options = Options { both: proves == Proves::Both, ..Options::default() };
+        let options = Options {
+            both: proves == Proves::Both,
+            ..Options::default()
+        };
         Self {
             flash,
             clock: Arc::new(ManualClock::new(NOW)),
@@ -122,13 +142,21 @@ impl Kit {
             identity: self.identity.clone(),
             trust: trust(),
             installed: Vec::new(),
-            device: Device { components: device.clone(), installer: device.clone(), screen: device.clone() },
+            device: Device {
+                components: device.clone(),
+                installer: device.clone(),
+                screen: device.clone(),
+            },
             clock: self.clock.clone(),
             entropy: Arc::clone(&self.entropy),
             options: self.options.clone(),
         };
         let agent = Agent::open(flash, setup).await.map_err(|error| error.to_string())?;
-        Ok(Terminal { kit: self.clone(), device, agent })
+        Ok(Terminal {
+            kit: self.clone(),
+            device,
+            agent,
+        })
     }
 
     pub(crate) async fn start(&self) -> Terminal {
@@ -137,7 +165,10 @@ impl Kit {
 
     /// The terminal as it is after a loss of power.
     pub(crate) fn after_power_loss(&self, seed: u64) -> Self {
-        Self { flash: self.flash.survivor(seed), ..self.clone() }
+        Self {
+            flash: self.flash.survivor(seed),
+            ..self.clone()
+        }
     }
 }
 

@@ -18,14 +18,28 @@ async fn a_call_that_is_cut_anywhere_can_be_made_again_with_a_ticket() {
     let length = whole.sent + whole.received;
     for cut in 1..length {
         let broken = call_cut(&mut terminal, &mut office, TriggerKind::Manual, cut).await;
-        assert!(matches!(broken.end, CallEnd::Broken(_)) || broken.recorded, "cut at {cut}: {broken}");
+        assert!(
+            matches!(broken.end, CallEnd::Broken(_)) || broken.recorded,
+            "cut at {cut}: {broken}"
+        );
         // The terminal never believes that a check-in is recorded that is not.
         assert!(!broken.recorded || office.last().recorded, "cut at {cut}");
         let again = call(&mut terminal, &mut office, TriggerKind::Retry).await;
-        assert_eq!((again.mode, again.recorded), (Some(Mode::Ticket), true), "cut at {cut}: {again}");
+        assert_eq!(
+            (again.mode, again.recorded),
+            (Some(Mode::Ticket), true),
+            "cut at {cut}: {again}"
+        );
     }
-    let contacts: Vec<u32> = office.heard.iter().filter_map(|heard| Some(heard.report.as_ref()?.contact)).collect();
-    assert!(contacts.windows(2).all(|pair| pair[0] < pair[1]), "contact numbers grow");
+    let contacts: Vec<u32> = office
+        .heard
+        .iter()
+        .filter_map(|heard| Some(heard.report.as_ref()?.contact))
+        .collect();
+    assert!(
+        contacts.windows(2).all(|pair| pair[0] < pair[1]),
+        "contact numbers grow"
+    );
 }
 
 #[tokio::test]

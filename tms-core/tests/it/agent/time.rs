@@ -49,7 +49,9 @@ async fn what_had_expired_when_a_server_last_told_the_time_has_expired() {
     let kit = Kit::new().await;
     let mut terminal = kit.start().await;
     let mut office = Office::new().await;
-    office.assign(7, b"content", |manifest| manifest.expiry = Some(NOW + DAY)).await;
+    office
+        .assign(7, b"content", |manifest| manifest.expiry = Some(NOW + DAY))
+        .await;
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     // Downloaded in time; but before it is installed a server says that its time is over, and the clock is lost.
     terminal.set(|conditions| conditions.readiness.busy = true);
@@ -69,7 +71,9 @@ async fn what_had_expired_when_a_server_last_told_the_time_has_expired() {
 async fn a_package_whose_time_has_not_come_waits_for_it() {
     let mut terminal = Kit::new().await.start().await;
     let mut office = Office::new().await;
-    office.assign(7, b"content", |manifest| manifest.not_before = Some(NOW + 1_000)).await;
+    office
+        .assign(7, b"content", |manifest| manifest.not_before = Some(NOW + 1_000))
+        .await;
     call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
     terminal.work().await;
     assert_eq!(terminal.version().await, "1.0");
@@ -93,7 +97,10 @@ async fn credentials_that_ended_before_the_last_call_are_refused_without_a_clock
     office.tickets.clear();
     call(&mut terminal, &mut office, TriggerKind::Schedule).await;
     let report = call(&mut terminal, &mut office, TriggerKind::Retry).await;
-    assert_eq!(report.end, CallEnd::Impostor("credentials ended before the last call".into()));
+    assert_eq!(
+        report.end,
+        CallEnd::Impostor("credentials ended before the last call".into())
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,151 @@
+//! The server under measurement: the real one, on SQLite, with terminals that have main-control keys.
+
+use anyhow::Result;
+use clap::Args;
+use std::sync::Arc;
+use tms_core::blob::{BlobStore, MemoryBlobs};
+use tms_core::clock::{Clock, SystemClock};
+use tms_core::custody::{MainKey, MemoryKeys};
+use tms_core::entropy::{Entropy, OsEntropy};
+use tms_core::server::{ContactPolicy, Node, Options as ServerOptions, Server, Services, TicketKey};
+use tms_core::signer::{PemSigner, Signer};
+use tms_core::store::{
+    ActionId, Assignment, Change, Expect, Holder, PackageRef, PlanStanding, Store, Terminal, TerminalId, TerminalState,
+};
+use tms_core::transport::tcp::TcpAccess;
+use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
+use tms_proto::code::{ResultCode, Stage};
+use tms_proto::digest::Digest;
+use tms_proto::secret::Secret;
+use tms_store_sqlite::SqliteStore;
+
+/// The main-control key of every terminal here, and its epoch.
+pub(crate) const MAIN_KEY: [u8; 16] = [0x11; 16];
+pub(crate) const EPOCH: u32 = 1;
+
+/// What the server process is told.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// Terminals that exist.
+    #[arg(long, default_value_t = 64)]
+    terminals: u64,
+    /// Size of the object that each of the first 64 may download, in bytes; zero for none.
+    #[arg(long, default_value_t = 0)]
+    object: usize,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.path().join("tms.db"), Default::default())?);
+    let blobs = MemoryBlobs::new();
+    let now = SystemClock.now();
+    let keys = MemoryKeys::new();
+    let object: Vec<u8> = (0..options.object).map(|index| (index % 251) as u8).collect();
+    let (content, size) = blobs.put(&mut object.as_slice(), None).await?;
+    for first in (0..options.terminals).step_by(1024) {
+        let ids = first..options.terminals.min(first + 1024);
+        let mut changes = Vec::new();
+        for id in ids.map(|id| TerminalId(id + 1)) {
+            keys.insert(id, EPOCH, MainKey::Aes128(Secret::new(MAIN_KEY)));
+            changes.push(Change::Put(Expect::Absent, terminal(id).into()));
+            if size > 0 && id.0 <= 64 {
+                changes.push(Change::Put(Expect::Absent, assignment(id, content, size, now).into()));
+            }
+        }
+        store.commit(changes).await?;
+    }
+    let (node, anchors) = node(now).await?;
+    let services = Services {
+        store,
+        blobs: Arc::new(blobs),
+        main_keys: Arc::new(keys),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+    };
+    let mut server_options = ServerOptions {
+        contact: ContactPolicy::default(),
+        ..ServerOptions::default()
+    };
+    server_options.idle_timeout = std::time::Duration::from_secs(600);
+    server_options.admission = tms_core::admission::AdmissionLimits {
+        sessions: 100_000,
+        handshakes: 100_000,
+        burst: u32::MAX,
+        ..Default::default()
+    };
+    let mut ticket_key = [0; 32];
+    OsEntropy.fill(&mut ticket_key);
+    let server = Server::new(services, node, anchors, TicketKey::new(ticket_key), server_options);
+    let mut listener = TcpAccess::bind("127.0.0.1:0", 100_000).await?;
+    println!("{} {content}", listener.local_address()?);
+    server.serve(&mut listener).await?;
+    Ok(())
+}
+
+async fn node(now: u64) -> Result<(Node, Anchors)> {
+    let signer = PemSigner::from_pem(&PemSigner::generate(2048)?)?;
+    let key = signer.public_key().clone();
+    let body = CertificateBody {
+        authority: Authority::from(key.id()),
+        key: key.clone(),
+        subject: Subject::Server {
+            organisation: "load".to_owned(),
+            group: "one".to_owned(),
+        },
+        effective: Date::of_unix(now).unwrap_or(Date::MIN),
+        expiry: Date::MAX,
+    };
+    let signature = signer.sign(CERTIFICATE_DOMAIN, &body.to_be_signed()).await?;
+    let certificate = Certificate::assemble(&body, &signature)?;
+    Ok((Node::new(Arc::new(signer), certificate)?, Anchors::root(key)))
+}
+
+fn terminal(id: TerminalId) -> Terminal {
+    Terminal {
+        id,
+        holder: Holder {
+            vendor: "PAX".to_owned(),
+            model: "P80".to_owned(),
+            serial: format!("{:08}", id.0),
+        },
+        state: TerminalState::Active,
+        key: None,
+        renewed_certificate: None,
+        credential: None,
+        main_key_epoch: Some(EPOCH),
+        tickets: Vec::new(),
+        contact: 0,
+        plan: PlanStanding::default(),
+        last_action: 1,
+        // The clients report an empty inventory: the server has nothing to ask.
+        inventory: Some(tms_proto::message::Inventory::default().digest()),
+        last_check_in: None,
+        next_contact: None,
+        logical: Vec::new(),
+    }
+}
+
+fn assignment(terminal: TerminalId, content: Digest, size: u64, now: u64) -> Assignment {
+    Assignment {
+        terminal,
+        action: ActionId(1),
+        package: PackageRef {
+            manifest: Digest::of(b"none"),
+            manifest_size: 1,
+            component: "bank".to_owned(),
+            version: "1".to_owned(),
+            content,
+            size,
+            block_map: None,
+        },
+        stage: Stage::Accepted,
+        code: ResultCode::Success,
+        attempt: 0,
+        text: None,
+        closed: false,
+        result: 0,
+        created: now,
+        updated: now,
+        actor: "load".to_owned(),
+    }
+}

@@ -1,0 +1,342 @@
+//! The configuration of a server: `server.toml`.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tms_core::blob::CachedBlobs;
+use tms_core::server::{ContactPolicy, Options};
+use tms_core::transport::LinkProfile;
+use tms_proto::envelope::Envelope;
+use tms_proto::handshake::Suite;
+
+/// What sealing adds to a record, in bytes (§5.1).
+const SEAL: usize = 16;
+
+/// What `server.toml` says. What it does not say is the default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seconds that a stop waits for the calls that run.
+    pub drain: u64,
+    /// Where terminals call in.
+    pub listen: Vec<Listen>,
+    /// Where things lie.
+    pub files: Files,
+    /// When terminals are told to call again.
+    pub contact: Contact,
+    /// Bounds.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// How messages are framed.
+    #[serde(default)]
+    pub envelope: Framing,
+}
+
+/// An envelope by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Framing {
+    /// Two bytes of length, and the message.
+    #[default]
+    Tcp,
+    /// With a TPDU, as access servers (NAC) want it.
+    Nac,
+    /// STX, a BCD length, TPDU, ETX and LRC.
+    StxBcd,
+}
+
+/// Where things lie; relative paths are relative to the estate directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// The database.
+    pub database: PathBuf,
+    /// The content of packages.
+    pub blobs: PathBuf,
+    /// The server's private key.
+    pub key: PathBuf,
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// The roots that terminals' certificates must be under.
+    pub anchors: PathBuf,
+    /// Whose signatures a package needs.
+    pub trust: PathBuf,
+    /// The key that seals tickets.
+    pub ticket_key: PathBuf,
+    /// Terminal main-control keys.
+    pub main_keys: PathBuf,
+}
+
+/// When terminals are told to call again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contact {
+    /// Seconds between two calls.
+    pub period: u32,
+    /// Seconds over which calls are spread.
+    pub spread: u32,
+    /// Seconds that a slot stays open.
+    pub window: u32,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Calls at once. Each takes a file descriptor.
+    pub sessions: usize,
+    /// Handshakes at once, of all callers.
+    pub handshakes: usize,
+    /// Handshakes that one address may begin in a row.
+    pub burst: u32,
+    /// Handshakes that one address may begin each minute after that.
+    pub per_minute: u32,
+    /// As how many handshakes one that fails counts.
+    pub failure_cost: u32,
+    /// Suites that are spoken.
+    pub suites: Vec<SuiteName>,
+    /// The longest handshake, in seconds.
+    pub handshake_seconds: u64,
+    /// The longest silence, in seconds.
+    pub idle_seconds: u64,
+    /// The longest call, in seconds.
+    pub call_seconds: u64,
+    /// How long a ticket may be used, in seconds.
+    pub ticket_seconds: u32,
+    /// When a terminal that could not be served may try again, in seconds.
+    pub retry_seconds: u32,
+    /// Memory for hot blocks, in megabytes.
+    pub cache_megabytes: usize,
+}
+
+/// A suite by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum SuiteName {
+    /// ChaCha20-Poly1305.
+    #[serde(rename = "chacha20-poly1305")]
+    ChaChaPoly,
+    /// AES-256-GCM.
+    #[serde(rename = "aes-256-gcm")]
+    AesGcm,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Level, or levels by module.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+impl Config {
+    /// The default configuration as a file, with every line explained.
+    pub const TEMPLATE: &'static str = include_str!("../server.toml");
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or says something that is not understood: with line and column.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+    }
+}
+
+impl Framing {
+    const fn envelope(self) -> Envelope {
+        match self {
+            Self::Tcp => Envelope::TCP,
+            Self::Nac => Envelope::NAC,
+            Self::StxBcd => Envelope::STX_BCD,
+        }
+    }
+
+    /// TCP with this envelope. A sealed record has to fit into it.
+    #[must_use]
+    pub fn profile(self) -> LinkProfile {
+        let envelope = self.envelope();
+        let room = u16::try_from(envelope.capacity().saturating_sub(SEAL)).unwrap_or(u16::MAX);
+        LinkProfile {
+            envelope,
+            max_record: room.min(LinkProfile::TCP.max_record),
+            ..LinkProfile::TCP
+        }
+    }
+
+    /// The name, as flags and files have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Nac => "nac",
+            Self::StxBcd => "stx-bcd",
+        }
+    }
+}
+
+impl From<SuiteName> for Suite {
+    fn from(name: SuiteName) -> Self {
+        match name {
+            SuiteName::ChaChaPoly => Self::ChaChaPoly,
+            SuiteName::AesGcm => Self::AesGcm,
+        }
+    }
+}
+
+impl From<Suite> for SuiteName {
+    fn from(suite: Suite) -> Self {
+        match suite {
+            Suite::ChaChaPoly => Self::ChaChaPoly,
+            Suite::AesGcm => Self::AesGcm,
+        }
+    }
+}
+
+impl From<&Contact> for ContactPolicy {
+    fn from(contact: &Contact) -> Self {
+        Self {
+            period: contact.period,
+            spread: contact.spread,
+            window: contact.window,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            drain: 30,
+            listen: vec![Listen {
+                address: SocketAddr::from(([127, 0, 0, 1], 7400)),
+                envelope: Framing::Tcp,
+            }],
+            files: Files::default(),
+            contact: Contact::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            database: "tms.db".into(),
+            blobs: "blobs".into(),
+            key: "keys/server.pem".into(),
+            certificate: "public/server.cert".into(),
+            anchors: "public/anchors.tlv".into(),
+            trust: "public/trust.tlv".into(),
+            ticket_key: "keys/ticket.key".into(),
+            main_keys: "keys/main.keys".into(),
+        }
+    }
+}
+
+impl Default for Contact {
+    fn default() -> Self {
+        let ContactPolicy { period, spread, window } = ContactPolicy::default();
+        Self { period, spread, window }
+    }
+}
+
+impl Default for Limits {
+    /// Those of the library.
+    fn default() -> Self {
+        let Options {
+            admission,
+            suites,
+            handshake_timeout,
+            idle_timeout,
+            call_budget,
+            ticket_lifetime,
+            retry_after,
+            ..
+        } = Options::default();
+        Self {
+            sessions: admission.sessions,
+            handshakes: admission.handshakes,
+            burst: admission.burst,
+            per_minute: admission.per_minute,
+            failure_cost: admission.failure_cost,
+            suites: suites.into_iter().map(Into::into).collect(),
+            handshake_seconds: handshake_timeout.as_secs(),
+            idle_seconds: idle_timeout.as_secs(),
+            call_seconds: call_budget.as_secs(),
+            ticket_seconds: ticket_lifetime,
+            retry_seconds: retry_after,
+            cache_megabytes: CachedBlobs::DEFAULT_CAPACITY >> 20,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_the_defaults_and_explains_every_line() {
+        assert_eq!(toml::from_str::<Config>(Config::TEMPLATE).unwrap(), Config::default());
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        let mut before = "";
+        for line in Config::TEMPLATE.lines() {
+            let is_setting = line.contains(" = ") && !line.starts_with('#');
+            assert!(!is_setting || before.starts_with('#'), "{line} is not explained");
+            before = line;
+        }
+    }
+
+    #[test]
+    fn records_fit_into_every_envelope() {
+        for framing in [Framing::Tcp, Framing::Nac, Framing::StxBcd] {
+            let profile = framing.profile();
+            assert!(
+                usize::from(profile.max_record) + SEAL <= profile.envelope.capacity(),
+                "{framing:?}"
+            );
+        }
+        assert_eq!(Framing::Tcp.profile(), LinkProfile::TCP);
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_named() {
+        let error = toml::from_str::<Config>("[contact]\nperiode = 5\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("periode") && error.contains("line 2"), "{error}");
+    }
+}

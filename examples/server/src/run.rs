@@ -1,0 +1,75 @@
+//! A server that runs: its listeners, and its end.
+
+use crate::config::Listen;
+use anyhow::{Context, Result};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tms_core::server::Server;
+use tms_core::transport::tcp::TcpAccess;
+use tokio::task::JoinSet;
+
+/// A server and its listeners.
+pub struct Running {
+    server: Server,
+    listeners: JoinSet<io::Result<()>>,
+    addresses: Vec<(SocketAddr, Listen)>,
+}
+
+/// Opens the listeners, all of them or none, and begins to serve. Each has at most `connections` open at once.
+///
+/// # Errors
+/// Where an address cannot be listened on.
+pub async fn start(server: Server, listen: &[Listen], connections: usize) -> Result<Running> {
+    let mut opened = Vec::new();
+    for listen in listen {
+        let access = TcpAccess::bind(listen.address, connections).await;
+        let access = access.with_context(|| format!("cannot listen on {}", listen.address))?;
+        opened.push((access.with_profile(listen.envelope.profile()), listen));
+    }
+    let mut listeners = JoinSet::new();
+    let mut addresses = Vec::new();
+    for (mut access, listen) in opened {
+        addresses.push((access.local_address()?, listen.clone()));
+        let server = server.clone();
+        listeners.spawn(async move { server.serve(&mut access).await });
+    }
+    Ok(Running {
+        server,
+        listeners,
+        addresses,
+    })
+}
+
+impl Running {
+    /// Where it listens: with the ports that were taken where the configuration says 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[(SocketAddr, Listen)] {
+        &self.addresses
+    }
+
+    /// How many calls run.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.server.sessions()
+    }
+
+    /// Waits until a listener fails for good; for ever while all goes well.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        loop {
+            match self.listeners.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return anyhow::Error::new(error).context("a listener failed"),
+                Some(Err(error)) => return anyhow::Error::new(error).context("a listener failed"),
+                // All have ended because the server was stopped.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Takes no more calls, and ends those that run at a message boundary; waits for them for at most `patience`. Whether all
+    /// have ended.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.server.stop(patience).await
+    }
+}
