@@ -166,6 +166,13 @@ async fn a_second_call_from_elsewhere_ends_the_first_and_is_recorded_as_a_suspic
     });
     assert!(matches!(first.event().await, TerminalEvent::Reject(_)));
     let (mut second, _) = other.open(world.line("modem 2")).await.unwrap();
+    // The first is ended when the second has acknowledged its plan, and is no replay.
+    second.send(tms_proto::message::KeyRequest {
+        slot: 1,
+        usage: "P0".to_owned(),
+        block: None,
+    });
+    assert!(matches!(second.event().await, TerminalEvent::Reject(_)));
     let TerminalEvent::Reject(reject) = first.event().await else {
         panic!()
     };

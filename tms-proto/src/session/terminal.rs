@@ -664,7 +664,7 @@ impl TerminalSession {
             Message::RegisterAnswer(answer) => TerminalEvent::RegisterAnswer(*answer),
             Message::KeyBlock(block) => TerminalEvent::KeyBlock(*block),
             Message::CertificateGrant(grant) => TerminalEvent::CertificateGrant(*grant),
-            // Once a session, and only where the RSA identity took part: nobody makes a terminal sign at will (§10.7).
+            // Once a session: nobody makes a terminal sign at will (§10.7).
             Message::ProofRequest(_) if mem::take(&mut open.provable) => {
                 TerminalEvent::ProofRequest { hash: self.hash }
             }
@@ -749,7 +749,7 @@ impl Open {
             transfer: None,
             unanswered: 0,
             said_bye: false,
-            provable: false,
+            provable: true,
         }
     }
 
