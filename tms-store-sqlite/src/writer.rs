@@ -445,7 +445,7 @@ impl Writer {
         if matches!(emptied, Ok(true)) {
             LOG_PAGES.set(0);
         }
-        if let Some(error) = emptied.err().or(restored.err()) {
+        if let Some(error) = emptied.err().or_else(|| restored.err()) {
             tracing::warn!(pages, code = ?error.sqlite_error_code(), "write-ahead log not emptied");
         }
     }

@@ -198,7 +198,6 @@ impl Directory {
             ticket_lifetime: limits.ticket_seconds,
             contact: (&self.config.contact).into(),
             retry_after: limits.retry_seconds,
-            ..Options::default()
         }
     }
 }

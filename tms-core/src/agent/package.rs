@@ -130,7 +130,7 @@ impl Gate<'_> {
         }
         match verified.check(self.trust, &self.target(), None) {
             Err(back @ (PackageError::Counter { .. } | PackageError::Version)) => {
-                self.granted(&verified, action, back)?
+                self.granted(&verified, action, back)?;
             }
             other => other?,
         }

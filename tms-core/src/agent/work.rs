@@ -133,7 +133,7 @@ impl Agent {
         }
         let installed = verified.installed();
         self.reach(held.action.id, Stage::Verified, result, |held| {
-            held.installed = Some(installed)
+            held.installed = Some(installed);
         })
         .await?;
         Ok(Step::Changed)

@@ -42,7 +42,7 @@ async fn package(variant: u64) -> Arc<Vec<u8>> {
         return Arc::clone(package);
     }
     let mut chance = Seed::new(variant);
-    let size = if variant % 3 == 0 {
+    let size = if variant.is_multiple_of(3) {
         66_000 + chance.below(60_000)
     } else {
         1 + chance.below(30_000)

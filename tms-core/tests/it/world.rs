@@ -312,7 +312,7 @@ impl Terminal {
             },
         };
         let mut ephemeral = [0; 32];
-        tms_core::entropy::Entropy::fill(&OsEntropy, &mut ephemeral);
+        OsEntropy.fill(&mut ephemeral);
         let session = TerminalSession::new(&TerminalConfig::default(), &opening, ephemeral, pump.now()).unwrap();
         Call { pump, session }
     }
@@ -520,6 +520,6 @@ impl Identity {
 
 fn rand() -> [u8; 32] {
     let mut bytes = [0; 32];
-    tms_core::entropy::Entropy::fill(&OsEntropy, &mut bytes);
+    OsEntropy.fill(&mut bytes);
     bytes
 }

@@ -159,7 +159,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut count = 0;
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             if let Some(numbers) = line.unwrap().strip_prefix("done ") {
                 let (task, number) = numbers.split_once(' ').unwrap();
                 acknowledged.insert(task.parse().unwrap(), number.parse().unwrap());

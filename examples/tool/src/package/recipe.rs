@@ -127,7 +127,7 @@ impl Recipe {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read the manifest {}", path.display()))?;
         let mut recipe: Self =
             toml::from_str(&text).with_context(|| format!("the manifest {} is not valid", path.display()))?;
-        let base = path.parent().unwrap_or(Path::new(""));
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
         recipe.content = recipe.content.map(|content| base.join(content));
         for file in &mut recipe.files {
             file.source = base.join(&file.source);
@@ -143,7 +143,9 @@ impl Recipe {
             component: flags.component.or(self.component),
             kind: flags.kind.or(self.kind),
             // An order that was written for another version says nothing of this one.
-            order: flags.order.or(if flags.version.is_some() { None } else { self.order }),
+            order: flags
+                .order
+                .or_else(|| if flags.version.is_some() { None } else { self.order }),
             version: flags.version.or(self.version),
             counter: flags.counter.or(self.counter),
             min_from: flags.min_from.or(self.min_from),

@@ -192,7 +192,7 @@ pub(super) async fn a_read_is_of_one_moment<F: Fixture>(fixture: &F) -> Outcome 
         let (store, done) = (fixture.open(&home).await, Arc::clone(&done));
         readers.spawn(async move {
             while !done.load(Ordering::SeqCst) {
-                let found = store.check_in(&Caller::Id(TerminalId(1))).await?.ok_or(missing())?;
+                let found = store.check_in(&Caller::Id(TerminalId(1))).await?.ok_or_else(missing)?;
                 let contact = found.terminal.record.contact;
                 ensure!(
                     found.assignments.len() == 2 && found.assignments.iter().all(|open| open.record.result == contact),
@@ -268,7 +268,7 @@ pub(super) async fn versions_count_puts<F: Fixture>(fixture: &F) -> Outcome {
     }
     closed.closed = false;
     write(&*store, [put(Expect::Version(3), closed)]).await?;
-    let check_in = store.check_in(&Caller::Id(TerminalId(5))).await?.ok_or(missing())?;
+    let check_in = store.check_in(&Caller::Id(TerminalId(5))).await?.ok_or_else(missing)?;
     let versions: Vec<_> = check_in.assignments.iter().map(|found| found.version).collect();
     ensure!(
         check_in.terminal.version == 3 && versions == [3, 4],
@@ -880,7 +880,7 @@ pub(super) async fn a_check_in_finds_its_terminal_and_what_is_open<F: Fixture>(f
     }
     write(&*store, changes).await?;
     for caller in callers(&mine) {
-        let found = store.check_in(&caller).await?.ok_or(missing())?;
+        let found = store.check_in(&caller).await?.ok_or_else(missing)?;
         ensure!(
             found.terminal.record == mine && found.terminal.version == 1,
             "{caller:?} is another terminal"

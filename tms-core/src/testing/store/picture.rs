@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Picture(BTreeMap<String, Answer>);
 
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a test's answers live for a moment")]
 enum Answer {
     Record(Option<Versioned<Record>>),
     Page(Vec<Versioned<Record>>),

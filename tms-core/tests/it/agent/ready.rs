@@ -28,6 +28,7 @@ async fn last(terminal: &mut Terminal, office: &mut Office) -> (Stage, ResultCod
     (last.stage, last.code)
 }
 
+#[expect(clippy::type_complexity, reason = "a table of cases")]
 #[tokio::test]
 async fn a_terminal_that_is_not_ready_waits_and_says_why_once() {
     let cases: [(fn(&mut Readiness), ResultCode); 3] = [
@@ -146,7 +147,7 @@ async fn nothing_is_installed_outside_its_window() {
         action.install = Some(Window {
             from: NOW + 100,
             until: NOW + 200,
-        })
+        });
     })
     .await;
     let report = terminal.work().await;
@@ -174,7 +175,7 @@ async fn a_window_that_has_passed_waits_for_a_new_one() {
         action.install = Some(Window {
             from: NOW + 100,
             until: NOW + 200,
-        })
+        });
     })
     .await;
     terminal.kit.clock.set(NOW + 300);
