@@ -825,6 +825,7 @@ fn large_plans_and_inventories_leave_the_handshake() {
     script.plan.actions = (0..tms_proto::message::MAX_ACTIONS as u64)
         .map(|id| tms_proto::message::Action {
             id,
+            object: None,
             prompt: prompt.clone(),
             ..template.clone()
         })
