@@ -123,7 +123,9 @@ struct Standing {
 
 impl Standing {
     fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        let number = |sql| connection.query_row(sql, [], |row| row.get(0));
+        // in one transaction: another process may make the database between two of these
+        let moment = connection.unchecked_transaction()?;
+        let number = |sql| moment.query_row(sql, [], |row| row.get(0));
         Ok(Self {
             application: number("PRAGMA application_id")?,
             schema: number("PRAGMA user_version")?,
