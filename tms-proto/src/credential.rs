@@ -152,6 +152,9 @@ pub enum CredentialError {
     /// The epoch is lower than one that was seen.
     #[error("epoch of the channel certificate goes back")]
     Epoch,
+    /// The epoch of a server is the number of a day after its channel certificate has ended.
+    #[error("epoch of the channel certificate is a day after its end")]
+    FutureEpoch,
     /// The handshake proved another static key than the one that is remembered.
     #[error("static key is not the one that is remembered")]
     StaticKey,
@@ -227,6 +230,10 @@ impl Credentials {
         }
         if epoch < checks.min_epoch {
             return Err(CredentialError::Epoch);
+        }
+        // A stolen server key could otherwise shut out every later server, with the highest of all epochs.
+        if role == Role::Server && u64::from(epoch) > not_after / DAY {
+            return Err(CredentialError::FutureEpoch);
         }
         if not_after
             .checked_sub(not_before)

@@ -2,7 +2,7 @@
 
 use super::fetch::Fetch;
 use super::identity::ServerError;
-use super::journal::HeldTicket;
+use super::journal::{HeldTicket, keep_last};
 use super::opening::Choice;
 use super::plan::Taken;
 use super::report::{CallEnd, CallReport, Progress};
@@ -20,6 +20,9 @@ use tracing::{debug, warn};
 
 /// The tag of the message that asks for an object, as a reject names it.
 const OBJECT_GET: u8 = 0x64;
+
+/// Tickets that are held at most: the one that was used last and the one that is not yet recorded, as at the server.
+const MAX_TICKETS: usize = 2;
 
 /// How a call was opened.
 pub(super) struct Opened {
@@ -262,6 +265,8 @@ impl<'a, 'p> Conversation<'a, 'p> {
                 expires,
                 refused: false,
             });
+            // Calls that break off before they are recorded would otherwise pile up tickets.
+            keep_last(&mut journal.tickets, MAX_TICKETS);
             self.ticket = true;
         }
         self.wanted = plan.wanted.unwrap_or(0);

@@ -361,7 +361,8 @@ pub(super) fn clip(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(70).collect()
 }
 
-fn keep_last<T>(list: &mut Vec<T>, most: usize) {
+/// Forgets all but the newest.
+pub(super) fn keep_last<T>(list: &mut Vec<T>, most: usize) {
     let excess = list.len().saturating_sub(most);
     list.drain(..excess);
 }

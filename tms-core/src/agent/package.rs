@@ -70,11 +70,15 @@ pub(super) struct Gate<'a> {
 impl Gate<'_> {
     /// Checks a signed manifest before its content is downloaded: what may come right meanwhile is passed over.
     pub(super) fn check_for_download(&self, manifest: &[u8], action: &Action) -> Result<VerifiedManifest, Refused> {
+        // A package whose time has not come is checked as if it had, and then what it depends on may still be missing.
         match self.check(manifest, action) {
-            Err(refused) if refused.later => {
-                let signed = SignedManifest::decode(manifest).map_err(PackageError::from)?;
-                Ok(signed.verify(self.trust, None)?)
-            }
+            Err(refused) if refused.later => match self.check_at(manifest, action, None) {
+                Err(refused) if refused.later => {
+                    let signed = SignedManifest::decode(manifest).map_err(PackageError::from)?;
+                    Ok(signed.verify(self.trust, None)?)
+                }
+                other => other,
+            },
             other => other,
         }
     }
@@ -82,8 +86,13 @@ impl Gate<'_> {
     /// Checks a signed manifest against all that is known: signatures, time, target, counter, version, dependencies, and
     /// that the plan names the content that the manifest names.
     pub(super) fn check(&self, manifest: &[u8], action: &Action) -> Result<VerifiedManifest, Refused> {
+        self.check_at(manifest, action, self.now.time)
+    }
+
+    /// As [`check`](Self::check), with the manifest's validity judged at `time`, or not at all.
+    fn check_at(&self, manifest: &[u8], action: &Action, time: Option<u64>) -> Result<VerifiedManifest, Refused> {
         let signed = SignedManifest::decode(manifest).map_err(PackageError::from)?;
-        let verified = signed.verify(self.trust, self.now.time)?;
+        let verified = signed.verify(self.trust, time)?;
         let manifest = verified.manifest();
         // Without the time, what ended before a server last told it has ended (freeze).
         if manifest.expiry.is_some_and(|end| self.now.is_past(end)) {

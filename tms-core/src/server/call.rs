@@ -10,6 +10,7 @@ use crate::blob::BlobError;
 use crate::pump::Pump;
 use crate::store::{Caller, CheckIn, Credential, CredentialId, EventKind, StoreError, Terminal, TerminalId};
 use crate::transport::{Incoming, LinkProfile, PeerInfo, Transport};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use tms_proto::code::{ResultCode, Role};
 use tms_proto::credential::{Checks, CredentialError, Credentials, Remembered, VerifiedPeer};
@@ -21,7 +22,7 @@ use tms_proto::message::{
 use tms_proto::secret::Psk;
 use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSession};
 use tms_proto::tlv::Structure;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tracing::{debug, info, warn};
 
 /// Answers a call until it ends.
@@ -99,10 +100,11 @@ impl Call<'_> {
             },
             pump.now(),
         );
-        let budget = Instant::now() + options.call_budget;
+        // One timer for the whole call: a new one for each event would be set and dropped with each part of a download.
+        let mut budget = pin!(tokio::time::sleep_until(Instant::now() + options.call_budget));
         let mut ending = false;
         loop {
-            let wake = self.wake(&mut pump, &mut session, budget, ending).await?;
+            let wake = self.wake(&mut pump, &mut session, budget.as_mut(), ending).await?;
             let now = pump.now();
             match wake {
                 Wake::Event(None) => return Ok(()),
@@ -135,7 +137,7 @@ impl Call<'_> {
         &mut self,
         pump: &mut Pump<Box<dyn Transport>, ServerEvent>,
         session: &mut ServerSession,
-        budget: Instant,
+        budget: Pin<&mut Sleep>,
         ending: bool,
     ) -> Result<Wake, CallError> {
         let displaced = self
@@ -148,7 +150,7 @@ impl Call<'_> {
             biased;
             () = self.inner.stop.cancelled(), if !ending => Ok(Wake::Stop),
             () = displaced.cancelled(), if !ending => Ok(Wake::Displaced),
-            () = tokio::time::sleep_until(budget), if !ending => Ok(Wake::Budget),
+            () = budget, if !ending => Ok(Wake::Budget),
             event = pump.next(session) => Ok(Wake::Event(event?)),
         }
     }

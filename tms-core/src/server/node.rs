@@ -13,7 +13,8 @@ use tms_proto::session::ServerIdentity;
 use tokio::sync::RwLock;
 use zeroize::Zeroizing;
 
-/// A server's identity. The RSA key, possibly slow and in an HSM, is used once a day and never by a call.
+/// A server's identity. The RSA key, possibly slow and in an HSM, is used once a day: the first call in mode
+/// 1 or 4 of a day has today's channel certificate signed, and those that come meanwhile wait for it.
 pub struct Node {
     signer: Arc<dyn Signer>,
     certificate: Certificate,

@@ -43,6 +43,11 @@ impl Line {
         self.tpdu = frame.tpdu.map(Tpdu::swapped);
     }
 
+    /// Makes room for `length` bytes of payload in several frames.
+    pub(super) fn reserve(&mut self, length: usize) {
+        self.out.reserve(length + length / 32);
+    }
+
     pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), EnvelopeError> {
         self.envelope.encode(self.tpdu, payload, &mut self.out)
     }

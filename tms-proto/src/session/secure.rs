@@ -12,6 +12,12 @@ use zeroize::Zeroizing;
 /// Bytes of an object part's body before the object's own bytes: the offset (§5.3).
 const PART_HEAD: usize = 8;
 
+/// Parts that are sent at once where they are large.
+const BURST: usize = 4;
+
+/// From this size on, in bytes, a part is large.
+const LARGE_PART: usize = 8 * 1024;
+
 pub(super) struct Secure {
     records: Records,
     partial: Vec<u8>,
@@ -39,6 +45,13 @@ impl Secure {
     /// The most object bytes in one record.
     pub(super) fn max_part(&self) -> usize {
         self.records.max_body() - PART_HEAD
+    }
+
+    /// The most object bytes that are sent at once. Small records are for slow lines, where what is sent ahead holds up what
+    /// comes after it; a link with large ones carries several at the cost of one.
+    pub(super) fn max_burst(&self) -> usize {
+        let part = self.max_part();
+        if part < LARGE_PART { part } else { BURST * part }
     }
 
     /// How many elements of the peer's messages were skipped.

@@ -87,7 +87,7 @@ pub enum ServerEvent {
         digest: crate::digest::Digest,
         /// From where.
         offset: u64,
-        /// At most how many bytes.
+        /// At most how many bytes: up to four large records, or a single one where records are small.
         max: usize,
     },
     /// Another message of the terminal's. After a [`Bye`] answer with [`ServerSession::bye`] when everything is recorded.
@@ -482,13 +482,16 @@ impl ServerSession {
         let total = transfer.total.ok_or(Misuse::OutOfOrder)?;
         let length = u64::try_from(bytes.len()).map_err(|_| Misuse::TooLarge)?;
         let end = transfer.next.saturating_add(length);
-        if bytes.is_empty() || bytes.len() > open.secure.max_part() || end > total.min(transfer.until) {
+        if bytes.is_empty() || bytes.len() > open.secure.max_burst() || end > total.min(transfer.until) {
             return Err(Misuse::TooLarge);
         }
-        open.secure
-            .send_part(transfer.next, bytes, &mut self.line)
-            .map_err(|_| Misuse::TooLarge)?;
-        transfer.next = end;
+        self.line.reserve(bytes.len());
+        for part in bytes.chunks(open.secure.max_part().max(1)) {
+            open.secure
+                .send_part(transfer.next, part, &mut self.line)
+                .map_err(|_| Misuse::TooLarge)?;
+            transfer.next += u64::try_from(part.len()).map_err(|_| Misuse::TooLarge)?;
+        }
         transfer.asked = false;
         if end == total {
             open.transfer = None;
@@ -771,7 +774,7 @@ impl ServerSession {
         let State::Open(open) = &mut self.state else {
             return None;
         };
-        let max = open.secure.max_part();
+        let max = open.secure.max_burst();
         let transfer = open.transfer.as_mut()?;
         let end = transfer.total?.min(transfer.until);
         if transfer.asked || transfer.next >= end {

@@ -202,6 +202,24 @@ fn a_channel_certificate_is_short_lived_and_its_epoch_does_not_go_back() {
     assert_eq!(server(MAX_SERVER_VALIDITY + 1), Some(CredentialError::Validity));
 }
 
+/// §4.8: whoever has a server's key for a while could shut out all later servers with the highest of all epochs.
+#[test]
+fn the_epoch_of_a_server_is_not_above_the_day_on_which_its_channel_certificate_ends() {
+    let last = u32::try_from((NOW + DAY) / DAY).unwrap();
+    let server = |epoch| {
+        let certificate = certificate("root", "server", server());
+        let credentials = credentials("server", certificate, epoch, NOW, NOW + DAY, key(1));
+        credentials
+            .verify(&anchors(), Role::Server, key(1), &Checks::of_server(None, 0))
+            .err()
+    };
+    assert_eq!(server(last), None);
+    assert_eq!(server(last + 1), Some(CredentialError::FutureEpoch));
+    assert_eq!(server(u32::MAX), Some(CredentialError::FutureEpoch));
+    // A terminal counts its own keys: nobody else is shut out by it.
+    assert!(verify(&terminals(u32::MAX, NOW, NOW + DAY), &Checks::of_terminal(NOW, 0)).is_ok());
+}
+
 #[test]
 fn a_channel_certificate_is_valid_in_its_time_give_or_take_a_clock() {
     let credentials = terminals(1, NOW, NOW + DAY);

@@ -463,6 +463,20 @@ async fn a_server_whose_epoch_goes_back_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_ahead_of_its_own_days_is_not_believed_and_shuts_nobody_out() {
+    let mut terminal = Kit::with(Proves::Rsa).await.start().await;
+    let mut office = Office::new().await;
+    office.identity = server_identity(u32::MAX, "server", NOW).await;
+    let report = call(&mut terminal, &mut office, TriggerKind::PowerOn).await;
+    assert_eq!(
+        report.end,
+        CallEnd::Impostor("epoch of the channel certificate is a day after its end".into())
+    );
+    office.identity = server_identity(20_005, "server", NOW).await;
+    assert!(call(&mut terminal, &mut office, TriggerKind::Retry).await.recorded);
+}
+
+#[tokio::test]
 async fn two_roots_are_trusted_during_a_rotation() {
     let mut kit = Kit::with(Proves::Rsa).await;
     let second = Anchor {

@@ -142,3 +142,19 @@ async fn a_check_in_that_the_server_cannot_store_is_not_taken_for_recorded() {
     let report = call(&mut terminal, &mut office, TriggerKind::Retry).await;
     assert_eq!((report.mode, report.recorded), (Some(Mode::Ticket), true));
 }
+
+#[tokio::test]
+async fn tickets_of_calls_that_were_never_recorded_do_not_pile_up() {
+    let mut office = Office::new().await;
+    let mut terminal = Kit::new().await.start().await;
+    office.quirk = Quirk::NoStore;
+    for _ in 0..30 {
+        call(&mut terminal, &mut office, TriggerKind::Retry).await;
+    }
+    office.quirk = Quirk::None;
+    let mut refusals = 0;
+    while !call(&mut terminal, &mut office, TriggerKind::Retry).await.recorded {
+        refusals += 1;
+        assert!(refusals <= 2, "every ticket that it holds is tried first");
+    }
+}
