@@ -16,7 +16,8 @@ use tms_proto::code::TriggerKind;
 use tms_proto::digest::Digest;
 use tms_proto::identity::Holder;
 use tms_proto::message::Trigger;
-use tms_server::config::{Framing, Listen};
+use tms_core::transport::Framing;
+use tms_server::config::Listen;
 use tms_server::run::{self, Running};
 use tms_terminal::directory::{Directory, Proof};
 use tms_terminal::errand::{self, Outcome, Step};
@@ -184,6 +185,7 @@ pub(crate) async fn run(dir: &Path, plain: bool) -> Result<Fleet> {
     let listen = Listen {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         envelope: Framing::Tcp,
+        gateways: Vec::new(),
     };
     let server = run::start(office.directory.server().await?, &[listen], 1000).await?;
     let address = server.addresses().first().context("the server listens somewhere")?.0;

@@ -1,18 +1,15 @@
 //! The configuration of a server: `server.toml`.
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tms_core::blob::CachedBlobs;
 use tms_core::server::{ContactPolicy, Options};
-use tms_core::transport::LinkProfile;
-use tms_proto::envelope::Envelope;
+use tms_core::transport::Framing;
 use tms_proto::handshake::Suite;
-
-/// What sealing adds to a record, in bytes (§5.1).
-const SEAL: usize = 16;
 
 /// What `server.toml` says. What it does not say is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -41,19 +38,9 @@ pub struct Listen {
     /// How messages are framed.
     #[serde(default)]
     pub envelope: Framing,
-}
-
-/// An envelope by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Framing {
-    /// Two bytes of length, and the message.
-    #[default]
-    Tcp,
-    /// With a TPDU, as access servers (NAC) want it.
-    Nac,
-    /// STX, a BCD length, TPDU, ETX and LRC.
-    StxBcd,
+    /// Networks of gateways, whose PROXY headers are believed and needed. Callers from elsewhere call by themselves.
+    #[serde(default)]
+    pub gateways: Vec<IpNet>,
 }
 
 /// Where things lie; relative paths are relative to the estate directory.
@@ -167,38 +154,6 @@ impl Config {
     }
 }
 
-impl Framing {
-    const fn envelope(self) -> Envelope {
-        match self {
-            Self::Tcp => Envelope::TCP,
-            Self::Nac => Envelope::NAC,
-            Self::StxBcd => Envelope::STX_BCD,
-        }
-    }
-
-    /// TCP with this envelope. A sealed record has to fit into it.
-    #[must_use]
-    pub fn profile(self) -> LinkProfile {
-        let envelope = self.envelope();
-        let room = u16::try_from(envelope.capacity().saturating_sub(SEAL)).unwrap_or(u16::MAX);
-        LinkProfile {
-            envelope,
-            max_record: room.min(LinkProfile::TCP.max_record),
-            ..LinkProfile::TCP
-        }
-    }
-
-    /// The name, as flags and files have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Nac => "nac",
-            Self::StxBcd => "stx-bcd",
-        }
-    }
-}
-
 impl From<SuiteName> for Suite {
     fn from(name: SuiteName) -> Self {
         match name {
@@ -234,6 +189,7 @@ impl Default for Config {
             listen: vec![Listen {
                 address: SocketAddr::from(([127, 0, 0, 1], 7400)),
                 envelope: Framing::Tcp,
+                gateways: Vec::new(),
             }],
             files: Files::default(),
             contact: Contact::default(),
@@ -318,18 +274,6 @@ mod tests {
             assert!(!is_setting || before.starts_with('#'), "{line} is not explained");
             before = line;
         }
-    }
-
-    #[test]
-    fn records_fit_into_every_envelope() {
-        for framing in [Framing::Tcp, Framing::Nac, Framing::StxBcd] {
-            let profile = framing.profile();
-            assert!(
-                usize::from(profile.max_record) + SEAL <= profile.envelope.capacity(),
-                "{framing:?}"
-            );
-        }
-        assert_eq!(Framing::Tcp.profile(), LinkProfile::TCP);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tms_server::config::{Framing, Listen, LogFormat};
+use tms_core::transport::Framing;
+use tms_server::config::{Listen, LogFormat};
 use tms_server::directory::Directory;
 use tms_server::run::{self, Running};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,8 +34,12 @@ struct Args {
     #[arg(long, short, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
     /// How messages are framed: for the addresses of --listen, or else for all of the configuration.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "tcp|nac|stx-bcd")]
     envelope: Option<Framing>,
+    /// A network whose gateways tell who calls, by a PROXY header before each call: for all listeners. May be given several
+    /// times.
+    #[arg(long, value_name = "NETWORK")]
+    gateway: Vec<IpNet>,
     /// How many seconds a stop waits for the calls that run.
     #[arg(long, value_name = "SECONDS")]
     drain: Option<u64>,
@@ -102,13 +108,20 @@ async fn serve(args: Args) -> Result<bool> {
         config.listen = args
             .listen
             .into_iter()
-            .map(|address| Listen { address, envelope })
+            .map(|address| Listen {
+                address,
+                envelope,
+                gateways: Vec::new(),
+            })
             .collect();
     } else if let Some(envelope) = args.envelope {
         config.listen.iter_mut().for_each(|listen| listen.envelope = envelope);
     }
     if config.listen.is_empty() {
         bail!("there is nowhere to listen: add a [[listen]] block to the configuration, or give --listen");
+    }
+    for listen in &mut config.listen {
+        listen.gateways.extend(&args.gateway);
     }
     config.drain = args.drain.unwrap_or(config.drain);
     tms_server::log::start(

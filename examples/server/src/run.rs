@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tms_core::server::Server;
+use tms_core::transport::proxied::Proxied;
 use tms_core::transport::tcp::TcpAccess;
 use tokio::task::JoinSet;
 
@@ -29,9 +30,10 @@ pub async fn start(server: Server, listen: &[Listen], connections: usize) -> Res
     }
     let mut listeners = JoinSet::new();
     let mut addresses = Vec::new();
-    for (mut access, listen) in opened {
+    for (access, listen) in opened {
         addresses.push((access.local_address()?, listen.clone()));
         let server = server.clone();
+        let mut access = Proxied::new(access, listen.gateways.clone());
         listeners.spawn(async move { server.serve(&mut access).await });
     }
     Ok(Running {

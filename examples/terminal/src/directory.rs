@@ -25,15 +25,11 @@ use tms_core::agent::{Identity, MainKeyIdentity, RsaIdentity};
 use tms_core::custody::{KeyFile, MainKey};
 use tms_core::signer::PemSigner;
 use tms_core::store::{Holder, TerminalId};
-use tms_core::transport::LinkProfile;
+use tms_core::transport::Framing;
 use tms_proto::certificate::{Anchors, Certificate};
-use tms_proto::envelope::Envelope;
 use tms_proto::package::{Installed, SignedManifest, TrustStore};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
-
-/// What sealing adds to a record, in bytes (§5.1).
-const SEAL: usize = 16;
 
 /// What `terminal.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,19 +56,6 @@ pub struct Settings {
     pub proof: Proof,
     /// The epoch of its main-control key, where it has one.
     pub main_key_epoch: Option<u32>,
-}
-
-/// An envelope by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Framing {
-    /// Two bytes of length, and the message.
-    #[default]
-    Tcp,
-    /// With a TPDU, as access servers (NAC) want it.
-    Nac,
-    /// STX, a BCD length, TPDU, ETX and LRC.
-    StxBcd,
 }
 
 /// What a terminal proves itself with.
@@ -110,32 +93,6 @@ pub struct Directory {
     root: PathBuf,
     /// What `terminal.toml` says.
     pub settings: Settings,
-}
-
-impl Framing {
-    /// TCP with this envelope. A sealed record has to fit into it.
-    #[must_use]
-    pub fn profile(self) -> LinkProfile {
-        let envelope = match self {
-            Self::Tcp => Envelope::TCP,
-            Self::Nac => Envelope::NAC,
-            Self::StxBcd => Envelope::STX_BCD,
-        };
-        let room = u16::try_from(envelope.capacity().saturating_sub(SEAL)).unwrap_or(u16::MAX);
-        LinkProfile {
-            envelope,
-            max_record: room.min(LinkProfile::TCP.max_record),
-            ..LinkProfile::TCP
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Nac => "nac",
-            Self::StxBcd => "stx-bcd",
-        }
-    }
 }
 
 impl Proof {
@@ -481,18 +438,6 @@ mod tests {
                 .to_string()
                 .contains("serverr")
         );
-    }
-
-    #[test]
-    fn records_fit_into_every_envelope() {
-        for framing in [Framing::Tcp, Framing::Nac, Framing::StxBcd] {
-            let profile = framing.profile();
-            assert!(
-                usize::from(profile.max_record) + SEAL <= profile.envelope.capacity(),
-                "{framing:?}"
-            );
-        }
-        assert_eq!(Framing::Tcp.profile(), LinkProfile::TCP);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tms_core::agent::{Progress, WorkReport};
 use tms_core::transport::tcp::TcpDial;
 use tms_proto::code::TriggerKind;
 use tms_proto::message::Trigger;
-use tms_terminal::directory::{Directory, Framing};
+use tms_terminal::directory::Directory;
 use tms_terminal::errand::{self, Outcome, Step};
 use tms_terminal::line::{Trouble, Troubled};
 use tms_terminal::terminal::{Behaviour, Terminal};
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long, short, value_name = "HOST:PORT")]
     server: Option<String>,
     /// How messages are framed, in the place of what terminal.toml says.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "tcp|nac|stx-bcd")]
     envelope: Option<Framing>,
     /// Call now, and again for as long as there is something to download or to tell; then end. Otherwise the terminal runs, and
     /// calls when its next contact has come.

@@ -14,7 +14,8 @@ use tms_core::signer::{PemSigner, Signer};
 use tms_core::store::{Holder, TerminalId};
 use tms_proto::certificate::Subject;
 use tms_proto::public_key::PublicKey;
-use tms_terminal::directory::{Contents, Directory, Framing, Proof, Settings, prepare, write};
+use tms_core::transport::Framing;
+use tms_terminal::directory::{Contents, Directory, Proof, Settings, prepare, write};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -78,7 +79,7 @@ pub async fn enrol(office: &Office, root: &PemSigner, new: NewTerminal) -> Resul
         serial: new.holder.serial.clone(),
         hardware: None,
         server: new.server.unwrap_or_else(|| first_listener(office)),
-        envelope: first.map_or(Framing::Tcp, |listen| framing(listen.envelope)),
+        envelope: first.map_or(Framing::Tcp, |listen| listen.envelope),
         proof: new.proof,
         main_key_epoch: new.proof.has_main_key().then_some(FIRST_EPOCH),
     };
@@ -166,14 +167,6 @@ fn first_listener(office: &Office) -> String {
         format!("127.0.0.1:{}", address.port())
     } else {
         address.to_string()
-    }
-}
-
-fn framing(framing: tms_server::config::Framing) -> Framing {
-    match framing {
-        tms_server::config::Framing::Tcp => Framing::Tcp,
-        tms_server::config::Framing::Nac => Framing::Nac,
-        tms_server::config::Framing::StxBcd => Framing::StxBcd,
     }
 }
 

@@ -20,11 +20,14 @@
 //! 9. **Observed.** [`PeerInfo`] has what the access side itself has seen, and nothing that the peer said.
 
 pub mod linked;
+mod framing;
 pub mod memory;
 mod peer;
+pub mod proxied;
 mod slot;
 pub mod tcp;
 
+pub use framing::{Framing, FramingError};
 pub use peer::{Caller, CallerNumber, CallerSource, NumberError, PeerInfo, PhoneNumber, Trust};
 pub use slot::{Held, Slot, Slots};
 

@@ -1,0 +1,153 @@
+//! The configuration of a gateway: `gateway.toml`.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use tms_core::transport::Framing;
+
+/// What `gateway.toml` says. What it does not say is the default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The head office: `host:port`, one or several.
+    pub upstream: Vec<String>,
+    /// Where Prometheus finds the counters; empty for nowhere.
+    #[serde(default)]
+    pub metrics: String,
+    /// Seconds that a stop waits for the calls that run.
+    #[serde(default = "drain")]
+    pub drain: u64,
+    /// Where terminals call in over TCP.
+    #[serde(default)]
+    pub listen: Vec<Listen>,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What is logged.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// How messages are framed.
+    #[serde(default)]
+    pub envelope: Framing,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls: usize,
+    /// The longest wait for the head office to answer, in seconds.
+    pub connect_seconds: u64,
+    /// The longest silence of both ends, in seconds.
+    pub idle_seconds: u64,
+    /// The longest call, in seconds.
+    pub call_seconds: u64,
+    /// When a terminal may try again that called while the head office did not answer, in seconds.
+    pub retry_seconds: u32,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Level, or levels by module.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+impl Config {
+    /// The default configuration as a file, with every line explained.
+    pub const TEMPLATE: &'static str = include_str!("../gateway.toml");
+
+    /// Calls this head office, takes no calls of its own, and has the defaults.
+    #[must_use]
+    pub fn to(upstream: Vec<String>) -> Self {
+        Self {
+            upstream,
+            metrics: String::new(),
+            drain: drain(),
+            listen: Vec::new(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or says something that is not understood: with line and column.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+    }
+}
+
+const fn drain() -> u64 {
+    30
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 1024,
+            connect_seconds: 10,
+            idle_seconds: 180,
+            call_seconds: 14_400,
+            retry_seconds: 120,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            format: LogFormat::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_the_defaults() {
+        let mut config = Config::to(vec!["127.0.0.1:7400".into()]);
+        config.listen.push(Listen {
+            address: SocketAddr::from(([127, 0, 0, 1], 7500)),
+            envelope: Framing::Tcp,
+        });
+        assert_eq!(toml::from_str::<Config>(Config::TEMPLATE).unwrap(), config);
+    }
+
+    #[test]
+    fn without_a_head_office_there_is_no_gateway() {
+        let error = toml::from_str::<Config>("drain = 3").unwrap_err().to_string();
+        assert!(error.contains("upstream"), "{error}");
+    }
+}
