@@ -45,7 +45,7 @@ impl Encoder<Frame> for Envelope {
     type Error = CodecError;
 
     fn encode(&mut self, frame: Frame, out: &mut BytesMut) -> Result<(), CodecError> {
-        let length = self.check(frame.tpdu, &frame.payload)?;
+        let length = self.check(frame.tpdu, frame.payload.len())?;
         out.reserve(self.overhead() + frame.payload.len());
         self.write(length, frame.tpdu.or(self.tpdu), &frame.payload, out);
         Ok(())

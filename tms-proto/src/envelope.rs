@@ -286,9 +286,33 @@ impl Envelope {
     /// [`Empty`](EnvelopeErrorKind::Empty), [`TooLong`](EnvelopeErrorKind::TooLong) (above
     /// [`capacity`](Self::capacity)), and [`Unused`](EnvelopeErrorKind::Unused) (a TPDU, and the profile has none).
     pub fn encode(&self, tpdu: Option<Tpdu>, payload: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
-        let length = self.check(tpdu, payload)?;
+        let length = self.check(tpdu, payload.len())?;
         out.reserve(self.overhead() + payload.len());
         self.write(length, tpdu.or(self.tpdu), payload, out);
+        Ok(())
+    }
+
+    /// As [`encode`](Self::encode), with a payload of `length` bytes that `fill` appends: a record is sealed where it is
+    /// sent from.
+    pub(crate) fn encode_with<E: From<EnvelopeError>>(
+        &self,
+        tpdu: Option<Tpdu>,
+        length: usize,
+        out: &mut Vec<u8>,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = out.len();
+        let field = self.check(tpdu, length)?;
+        let check = self.begin(field, tpdu.or(self.tpdu), out);
+        let payload = out.len();
+        if let Err(error) = fill(out) {
+            out.truncate(start);
+            return Err(error);
+        }
+        if self.delimited {
+            let sum = out.get(payload..).map_or(0, exclusive_or);
+            Self::end(check, sum, out);
+        }
         Ok(())
     }
 
@@ -302,13 +326,13 @@ impl Envelope {
     }
 
     /// The number for the length field, where the payload can be sent.
-    pub(crate) fn check(&self, tpdu: Option<Tpdu>, payload: &[u8]) -> Result<u16, EnvelopeError> {
-        let kind = if payload.is_empty() {
+    pub(crate) fn check(&self, tpdu: Option<Tpdu>, payload: usize) -> Result<u16, EnvelopeError> {
+        let kind = if payload == 0 {
             EnvelopeErrorKind::Empty
         } else if tpdu.is_some() && self.tpdu.is_none() {
             EnvelopeErrorKind::Unused
-        } else if payload.len() <= self.capacity()
-            && let Ok(length) = u16::try_from(self.counted() + payload.len())
+        } else if payload <= self.capacity()
+            && let Ok(length) = u16::try_from(self.counted() + payload)
         {
             return Ok(length);
         } else {
@@ -319,6 +343,15 @@ impl Envelope {
 
     /// Writes a frame whose length field says `length`.
     pub(crate) fn write(&self, length: u16, tpdu: Option<Tpdu>, payload: &[u8], out: &mut impl BufMut) {
+        let check = self.begin(length, tpdu, out);
+        out.put_slice(payload);
+        if self.delimited {
+            Self::end(check, exclusive_or(payload), out);
+        }
+    }
+
+    /// Writes what stands before the payload, and gives its part of the LRC.
+    fn begin(&self, length: u16, tpdu: Option<Tpdu>, out: &mut impl BufMut) -> u8 {
         let field = self.length.write(length);
         let field = field.get(..self.length.width()).unwrap_or(&field);
         let tpdu = tpdu.map(Tpdu::to_bytes);
@@ -328,11 +361,13 @@ impl Envelope {
         }
         out.put_slice(field);
         out.put_slice(tpdu);
-        out.put_slice(payload);
-        if self.delimited {
-            out.put_u8(ETX);
-            out.put_u8(exclusive_or(field) ^ exclusive_or(tpdu) ^ exclusive_or(payload) ^ ETX);
-        }
+        exclusive_or(field) ^ exclusive_or(tpdu)
+    }
+
+    /// Writes what stands behind the payload of a delimited frame, from both parts of the LRC.
+    fn end(head: u8, payload: u8, out: &mut impl BufMut) {
+        out.put_u8(ETX);
+        out.put_u8(head ^ payload ^ ETX);
     }
 
     /// What the first bytes of a stream are: `None` while the first frame is not complete. The error's offset counts from

@@ -1,6 +1,6 @@
 //! Names of parties, keys and credentials (protocol §10).
 
-use crate::digest::Digest;
+use crate::digest::{Digest, hexadecimal};
 use crate::tlv;
 use crate::tlv::{DecodeError, Element, Tag, Value, Writer};
 use alloc::string::String;
@@ -74,7 +74,7 @@ impl Value for CredentialId {
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hexadecimal(&self.0, f)
     }
 }
 
@@ -91,15 +91,8 @@ impl<'de> serde::Deserialize<'de> for CredentialId {
         use serde::de::Error;
         let text = <String as serde::Deserialize>::deserialize(deserializer)?;
         let mut id = [0; 16];
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(D::Error::custom(
-                "not a credential id: 32 hexadecimal digits are needed",
-            ));
-        }
-        for (index, byte) in id.iter_mut().enumerate() {
-            let pair = text.get(2 * index..2 * index + 2).unwrap_or_default();
-            *byte = u8::from_str_radix(pair, 16).map_err(D::Error::custom)?;
-        }
+        hex::decode_to_slice(text, &mut id)
+            .map_err(|_| D::Error::custom("not a credential id: 32 hexadecimal digits are needed"))?;
         Ok(Self(id))
     }
 }

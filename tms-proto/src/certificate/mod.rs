@@ -22,7 +22,7 @@ pub use date::{DAY, Date};
 pub use subject::Subject;
 
 use crate::code::Role;
-use crate::digest::Digest;
+use crate::digest::{Digest, hexadecimal};
 use crate::identity::KeyId;
 use crate::public_key::PublicKey;
 use crate::tlv;
@@ -67,7 +67,7 @@ impl From<KeyId> for Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hexadecimal(&self.0, f)
     }
 }
 

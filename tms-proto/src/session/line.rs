@@ -43,13 +43,24 @@ impl Line {
         self.tpdu = frame.tpdu.map(Tpdu::swapped);
     }
 
-    /// Makes room for `length` bytes of payload in several frames.
+    /// Makes room for `length` bytes of payload in several frames, and for the last of them twice: where it is sealed, what is
+    /// sealed stands behind it.
     pub(super) fn reserve(&mut self, length: usize) {
-        self.out.reserve(length + length / 32);
+        self.out
+            .reserve(length + length / 32 + self.envelope.capacity().min(length));
     }
 
     pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), EnvelopeError> {
         self.envelope.encode(self.tpdu, payload, &mut self.out)
+    }
+
+    /// As [`send`](Self::send), with a payload of `length` bytes that `fill` appends.
+    pub(super) fn send_with<E: From<EnvelopeError>>(
+        &mut self,
+        length: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.envelope.encode_with(self.tpdu, length, &mut self.out, fill)
     }
 
     pub(super) fn take_output(&mut self) -> Option<Bytes> {

@@ -3,7 +3,7 @@
 use super::Fault;
 use super::line::Line;
 use crate::message::{MAX_MESSAGE, Message};
-use crate::record::{Content, Records};
+use crate::record::{Content, OVERHEAD, Records};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
@@ -21,7 +21,6 @@ const LARGE_PART: usize = 8 * 1024;
 pub(super) struct Secure {
     records: Records,
     partial: Vec<u8>,
-    scratch: Vec<u8>,
     unknown: usize,
 }
 
@@ -37,7 +36,6 @@ impl Secure {
         Self {
             records,
             partial: Vec::new(),
-            scratch: Vec::new(),
             unknown: 0,
         }
     }
@@ -85,20 +83,8 @@ impl Secure {
     }
 
     fn seal(&mut self, content: Content, body: &[&[u8]], line: &mut Line) -> Result<(), Fault> {
-        let mut sealed = mem::take(&mut self.scratch);
-        sealed.clear();
-        let done = self.records.seal_parts(content, body, &mut sealed);
-        let sent = done
-            .map_err(Fault::from)
-            .and_then(|()| line.send(&sealed).map_err(Fault::from));
-        // The buffer is kept between the parts of a transfer, and let go of by `rest` when the session falls idle.
-        self.scratch = sealed;
-        sent
-    }
-
-    /// Lets go of what only a busy session needs.
-    pub(super) fn rest(&mut self) {
-        self.scratch = Vec::new();
+        let length = OVERHEAD + body.iter().map(|part| part.len()).sum::<usize>();
+        line.send_with(length, |out| Ok(self.records.seal_parts(content, body, out)?))
     }
 
     pub(super) fn open(&mut self, payload: &[u8]) -> Result<Inbound, Fault> {

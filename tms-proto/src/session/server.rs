@@ -802,15 +802,7 @@ impl ServerSession {
                 }
                 true
             }
-            Ok(None) => {
-                // The record buffer is kept only while parts flow.
-                if let State::Open(open) = &mut self.state
-                    && open.transfer.is_none()
-                {
-                    open.secure.rest();
-                }
-                false
-            }
+            Ok(None) => false,
             Err(error) => {
                 self.end(End::Fault(error.into()));
                 true

@@ -724,12 +724,7 @@ impl TerminalSession {
                 }
                 true
             }
-            Ok(None) => {
-                if let State::Open(open) = &mut self.state {
-                    open.secure.rest();
-                }
-                false
-            }
+            Ok(None) => false,
             Err(error) => {
                 self.end(End::Fault(error.into()));
                 true

@@ -10,7 +10,7 @@ use crate::testing::sample;
 use crate::testing::seed::Seed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tms_proto::code::ResultCode;
 use tms_proto::digest::Digest;
@@ -183,38 +183,53 @@ pub(super) async fn reads_see_every_commit_that_has_returned<F: Fixture>(fixture
 /// Clause 3, second sentence.
 pub(super) async fn a_read_is_of_one_moment<F: Fixture>(fixture: &F) -> Outcome {
     const ROUNDS: u32 = 150;
+    const READS: u32 = 40;
     let home = fixture.home().await;
     let store = fixture.open(&home).await;
     let done = Arc::new(AtomicBool::new(false));
+    let reads = Arc::new(AtomicU32::new(0));
     write(&*store, moment(0)).await?;
     let mut readers = JoinSet::new();
     for _ in 0..2 {
-        let (store, done) = (fixture.open(&home).await, Arc::clone(&done));
+        let (store, done, reads) = (fixture.open(&home).await, Arc::clone(&done), Arc::clone(&reads));
         readers.spawn(async move {
-            while !done.load(Ordering::SeqCst) {
-                let found = store.check_in(&Caller::Id(TerminalId(1))).await?.ok_or_else(missing)?;
-                let contact = found.terminal.record.contact;
-                ensure!(
-                    found.assignments.len() == 2 && found.assignments.iter().all(|open| open.record.result == contact),
-                    "a check-in reads a terminal of one commit and assignments of another"
-                );
-                let page = store.list(&Query::Assignments(TerminalId(1), None), 10).await?;
-                let results: Vec<_> = page.iter().map(|found| assignment(&found.record).result).collect();
-                ensure!(
-                    results.len() == 3 && results.iter().all(|result| *result == results[0]),
-                    "a page is torn"
-                );
-                tokio::task::yield_now().await;
-            }
-            Ok(())
+            let outcome = read_moments(&*store, &done, &reads).await;
+            // Who has found something reads no more, and nobody is to wait for it.
+            reads.fetch_add(READS, Ordering::SeqCst);
+            outcome
         });
     }
-    for round in 1..=ROUNDS {
+    // However slow the readers are, commits go by while they read.
+    for round in 1.. {
         write(&*store, moment(round)).await?;
         tokio::task::yield_now().await;
+        if round >= ROUNDS && reads.load(Ordering::SeqCst) >= READS {
+            break;
+        }
     }
     done.store(true, Ordering::SeqCst);
     joined(readers).await
+}
+
+/// Reads what [`moment`] writes, again and again.
+async fn read_moments(store: &dyn Store, done: &AtomicBool, reads: &AtomicU32) -> Outcome {
+    while !done.load(Ordering::SeqCst) {
+        let found = store.check_in(&Caller::Id(TerminalId(1))).await?.ok_or_else(missing)?;
+        let contact = found.terminal.record.contact;
+        ensure!(
+            found.assignments.len() == 2 && found.assignments.iter().all(|open| open.record.result == contact),
+            "a check-in reads a terminal of one commit and assignments of another"
+        );
+        let page = store.list(&Query::Assignments(TerminalId(1), None), 10).await?;
+        let results: Vec<_> = page.iter().map(|found| assignment(&found.record).result).collect();
+        ensure!(
+            results.len() == 3 && results.iter().all(|result| *result == results[0]),
+            "a page is torn"
+        );
+        reads.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// One commit of [`a_read_is_of_one_moment`]: everything has one number, and two of three assignments are open.

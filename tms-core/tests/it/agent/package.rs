@@ -54,7 +54,7 @@ async fn packages_for_others_are_refused_before_their_content_is_downloaded() {
 #[tokio::test]
 async fn what_is_not_for_this_terminal_is_not_downloaded_before_its_time_either() {
     let early = |manifest: &mut Manifest| {
-        manifest.effective = Some(NOW + DAY);
+        manifest.not_before = Some(NOW + DAY);
         manifest.models = vec!["Vx510".into()];
     };
     assert_eq!(refused(early).await, (ResultCode::ModelMismatch, 0));
@@ -62,7 +62,7 @@ async fn what_is_not_for_this_terminal_is_not_downloaded_before_its_time_either(
     let mut office = Office::new().await;
     let mut terminal = Kit::new().await.start().await;
     office
-        .assign(7, &vec![7; 100_000], |manifest| manifest.effective = Some(NOW + DAY))
+        .assign(7, &vec![7; 100_000], |manifest| manifest.not_before = Some(NOW + DAY))
         .await;
     assert_eq!(
         attempt(&mut terminal, &mut office).await,
