@@ -147,7 +147,14 @@ fn config(args: &Args) -> Result<Config> {
     }
     if !args.listen.is_empty() {
         let envelope = args.envelope.unwrap_or_default();
-        config.listen = args.listen.iter().map(|address| Listen { address: *address, envelope }).collect();
+        config.listen = args
+            .listen
+            .iter()
+            .map(|address| Listen {
+                address: *address,
+                envelope,
+            })
+            .collect();
     }
     if let Some(metrics) = args.metrics {
         config.metrics = metrics.to_string();

@@ -3,7 +3,7 @@
 use crate::config::Limits;
 use futures_util::{SinkExt, StreamExt};
 use metrics::counter;
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tms_core::pump::Pump;
@@ -46,8 +46,16 @@ impl End {
 /// Bytes of payload that went through.
 #[derive(Default)]
 struct Carried {
-    up: Cell<u64>,
-    down: Cell<u64>,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// What both directions of a call know.
+struct Common {
+    /// Where the office's frames go, behind an access server: back to where the terminal's last one came from (§2.2).
+    answer_to: Option<Tpdu>,
+    /// When a frame came last.
+    heard: Instant,
 }
 
 /// How long the end of a call may take.
@@ -70,7 +78,7 @@ pub(crate) async fn call(incoming: Incoming, upstream: &Mutex<TcpDial>, limits: 
     };
     let carried = Carried::default();
     let outcome = forward(incoming, office, limits, &carried).await;
-    let (up, down) = (carried.up.get(), carried.down.get());
+    let (up, down) = (carried.up.load(Ordering::Relaxed), carried.down.load(Ordering::Relaxed));
     counter!("tms_gateway_payload_bytes_total", "way" => "up").increment(up);
     counter!("tms_gateway_payload_bytes_total", "way" => "down").increment(down);
     match outcome {
@@ -104,12 +112,17 @@ async fn forward(
         FramedRead::new(reader, Envelope::TCP),
         FramedWrite::new(writer, Envelope::TCP),
     );
-    let answer_to: Cell<Option<Tpdu>> = Cell::new(None);
-    let heard = Cell::new(Instant::now());
+    let common = Mutex::new(Common {
+        answer_to: None,
+        heard: Instant::now(),
+    });
+    let common = || common.lock().unwrap_or_else(PoisonError::into_inner);
     let up = async {
         while let Some(Frame { tpdu, payload }) = terminal.0.next().await.transpose()? {
-            heard.set(Instant::now());
-            answer_to.set(tpdu.map(Tpdu::swapped));
+            *common() = Common {
+                answer_to: tpdu.map(Tpdu::swapped),
+                heard: Instant::now(),
+            };
             add(&carried.up, payload.len());
             office.1.send(Frame { tpdu: None, payload }).await?;
         }
@@ -117,17 +130,24 @@ async fn forward(
     };
     let down = async {
         while let Some(Frame { payload, .. }) = office.0.next().await.transpose()? {
-            heard.set(Instant::now());
             add(&carried.down, payload.len());
-            let tpdu = answer_to.get();
+            let tpdu = {
+                let mut common = common();
+                common.heard = Instant::now();
+                common.answer_to
+            };
             terminal.1.send(Frame { tpdu, payload }).await?;
         }
         Ok::<_, CodecError>(End::Office)
     };
     let idle = Duration::from_secs(limits.idle_seconds);
     let silence = async {
-        while heard.get().elapsed() < idle {
-            sleep_until(heard.get() + idle).await;
+        loop {
+            let until = common().heard + idle;
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
         }
     };
     let end = tokio::select! {
@@ -145,8 +165,8 @@ async fn forward(
     Ok(end)
 }
 
-fn add(total: &Cell<u64>, bytes: usize) {
-    total.set(total.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
+fn add(total: &AtomicU64, bytes: usize) {
+    total.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
 }
 
 /// Answers a terminal in the head office's place: it is busy, call again. That is not secured, and no terminal believes more of it

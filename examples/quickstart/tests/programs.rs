@@ -23,6 +23,7 @@ fn programs() -> &'static Path {
             "tms-proto",
             "tms-core",
             "tms-store-sqlite",
+            "examples/gateway",
             "examples/server",
             "examples/terminal",
             "examples/tool",
@@ -38,11 +39,13 @@ fn programs() -> &'static Path {
                 .metadata()
                 .is_ok_and(|file| file.modified().unwrap() >= newest)
         };
-        if !["tms", "tms-server", "tms-terminal"].iter().all(built) {
+        if !["tms", "tms-gateway", "tms-server", "tms-terminal"].iter().all(built) {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args([
                 "build",
                 "--bins",
+                "-p",
+                "tms-gateway",
                 "-p",
                 "tms-server",
                 "-p",
@@ -244,6 +247,74 @@ fn from(report: &str) -> u64 {
     let line = report.lines().skip_while(|line| !line.starts_with("DOWNLOAD")).nth(1);
     let line = line.unwrap_or_else(|| panic!("no download in\n{report}"));
     line.trim().split('-').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_terminal_behind_a_gateway_is_managed_as_any_other_and_the_server_knows_who_called() {
+    let bench = Bench::new(300_000);
+    let mut server = Server::start(bench.command("tms-server").args([
+        "--listen",
+        "127.0.0.1:0",
+        "--gateway",
+        "127.0.0.1/32",
+        "--log",
+        "info",
+    ]));
+    // A head office that does not answer is passed over for the next.
+    let mut gateway = Server::start(bench.command("tms-gateway").args([
+        "--upstream",
+        "127.0.0.1:1",
+        "--upstream",
+        &server.address,
+        "--listen",
+        "127.0.0.1:0",
+        "--envelope",
+        "stx-bcd",
+        "--log",
+        "info",
+    ]));
+    let output = bench
+        .terminal(&gateway)
+        .args(["--envelope", "stx-bcd"])
+        .output()
+        .unwrap();
+    let report = stdout(&output);
+    assert!(
+        output.status.success() && report.contains("running-confirmed SUCC"),
+        "{report}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // Nobody but a gateway calls from there: one that sends no header is dropped.
+    assert!(!bench.terminal(&server).output().unwrap().status.success());
+
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.ends(), Some(0));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ends(), Some(0));
+    let (seen, forwarded) = (server.log(), gateway.log());
+    assert!(seen.contains(" via 127.0.0.1:"), "{seen}");
+    assert!(forwarded.contains("call ended"), "{forwarded}");
+}
+
+#[test]
+fn a_terminal_that_calls_while_the_head_office_does_not_answer_is_asked_to_call_again() {
+    let bench = Bench::new(1_000);
+    let mut gateway = Server::start(bench.command("tms-gateway").args([
+        "--upstream",
+        "127.0.0.1:1",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "info",
+    ]));
+    let output = bench.terminal(&gateway).output().unwrap();
+    assert!(!output.status.success());
+    let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("busy"), "{said}");
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.ends(), Some(0));
+    let log = gateway.log();
+    assert!(log.contains("the head office does not answer"), "{log}");
 }
 
 #[test]

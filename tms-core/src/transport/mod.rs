@@ -19,8 +19,8 @@
 //!    wait, or are turned away, until the transport of one is dropped.
 //! 9. **Observed.** [`PeerInfo`] has what the access side itself has seen, and nothing that the peer said.
 
-pub mod linked;
 mod framing;
+pub mod linked;
 pub mod memory;
 mod peer;
 pub mod proxied;

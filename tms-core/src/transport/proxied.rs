@@ -13,9 +13,7 @@
 //!
 //! A header is believed from the addresses that the operator names, and from nobody else. Those must send one.
 
-use super::{
-    Caller, CallerNumber, CallerSource, Incoming, LinkProfile, Listener, PeerInfo, PhoneNumber, Transport, Trust,
-};
+use super::{Caller, CallerNumber, CallerSource, Incoming, LinkProfile, Listener, PeerInfo, PhoneNumber, Trust};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use ppp::v2::{Addresses, Builder, Command, Header, PROTOCOL_PREFIX, Protocol, Version};
@@ -319,7 +317,13 @@ mod tests {
             incoming.transport.read_to_end(&mut rest).await.unwrap();
             assert_eq!(rest, b"hello");
             assert_eq!(incoming.peer.gateway, "10.0.0.1:9000".parse().ok());
-            assert_eq!(PeerInfo { gateway: None, ..incoming.peer }, peer);
+            assert_eq!(
+                PeerInfo {
+                    gateway: None,
+                    ..incoming.peer
+                },
+                peer
+            );
             assert_eq!(incoming.profile, LinkProfile::serial(9600));
         }
     }
@@ -342,7 +346,8 @@ mod tests {
         long[14] = 3;
         assert!(call(&long).await.is_err());
         let field = |kind: u8, value: &[u8]| {
-            let builder = Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, Addresses::Unspecified);
+            let builder =
+                Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, Addresses::Unspecified);
             builder.write_tlv(kind, value).unwrap().build().unwrap()
         };
         for (kind, value) in [
@@ -392,11 +397,7 @@ mod tests {
             ends.push(far);
             ends.len() - 1
         };
-        let (silent, liar, gateway) = (
-            begin("10.0.0.1:1"),
-            begin("192.0.2.66:1"),
-            begin("[::ffff:10.0.0.2]:1"),
-        );
+        let (silent, liar, gateway) = (begin("10.0.0.1:1"), begin("192.0.2.66:1"), begin("[::ffff:10.0.0.2]:1"));
         let header = header(&peers()[3], None, None).unwrap();
         ends[liar].write_all(&header).await.unwrap();
         ends[gateway].write_all(&header).await.unwrap();
