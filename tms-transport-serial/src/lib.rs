@@ -13,3 +13,5 @@
 
 pub mod at;
 pub mod port;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
