@@ -49,6 +49,7 @@ pub mod digest;
 pub mod envelope;
 pub mod handshake;
 pub mod identity;
+pub mod link;
 pub mod machine;
 pub mod message;
 pub mod package;

@@ -19,6 +19,7 @@
 //!    wait, or are turned away, until the transport of one is dropped.
 //! 9. **Observed.** [`PeerInfo`] has what the access side itself has seen, and nothing that the peer said.
 
+pub mod linked;
 pub mod memory;
 mod peer;
 mod slot;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 use std::io;
 use std::time::Duration;
 use tms_proto::envelope::Envelope;
+use tms_proto::link::MAX_RECORD;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A stream of bytes to a peer and back; see the [module](self) for the contract.
@@ -59,6 +61,25 @@ impl LinkProfile {
         bits_per_second: None,
         credit: 1 << 20,
     };
+
+    /// A serial line of this rate with a [link](linked) on it: records that go in one frame each where there is no noise, so
+    /// that a call that is cut loses little, and credit for some seconds of the line.
+    #[must_use]
+    pub const fn serial(bits_per_second: u32) -> Self {
+        let credit = bits_per_second.saturating_mul(2);
+        Self {
+            envelope: Envelope::TCP,
+            max_record: MAX_RECORD,
+            bits_per_second: Some(bits_per_second),
+            credit: if credit < 8_192 {
+                8_192
+            } else if credit > 262_144 {
+                262_144
+            } else {
+                credit
+            },
+        }
+    }
 
     /// How long an exchange of `bytes` may take, both ways together: 5 s and three times what they take on the line (§4.9);
     /// 10 s where the line's rate is not known.
