@@ -12,6 +12,7 @@
 )]
 
 pub mod at;
+pub mod modem;
 pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -335,7 +335,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends whatever is going on, and brings the modem into its known state. [`Event::Ready`] follows.
+    /// Ends whatever is going on, and brings the modem into its known state, or tries to at once where it had failed.
+    /// [`Event::Ready`] or [`Event::Fault`] follows.
     pub fn hang_up(&mut self, now: Instant) {
         self.advance(now);
         match self.state {
@@ -345,8 +346,10 @@ impl Engine {
                 self.transmit(Bytes::from_static(b"\r"));
                 self.prepare(true);
             }
-            State::Ringing(_) | State::Idle { .. } | State::Probing { .. } => self.prepare(false),
-            State::Preparing { .. } | State::Failed { .. } | State::Closed => {}
+            State::Ringing(_) | State::Idle { .. } | State::Probing { .. } | State::Failed { .. } => {
+                self.prepare(false)
+            }
+            State::Preparing { .. } | State::Closed => {}
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Timing {
     pub longest_retry: Duration,
     /// How often the carrier is looked at.
     pub poll: Duration,
+    /// A line is held so long after the end of a call, for what the modem has still to send.
+    pub linger: Duration,
 }
 
 impl Default for Timing {
@@ -93,6 +95,7 @@ impl Default for Timing {
             retry: Duration::from_secs(5),
             longest_retry: Duration::from_secs(300),
             poll: Duration::from_millis(200),
+            linger: Duration::from_millis(500),
         }
     }
 }

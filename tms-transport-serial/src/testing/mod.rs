@@ -64,5 +64,6 @@ pub fn quick() -> Timing {
         retry: ms(20),
         longest_retry: ms(100),
         poll: ms(2),
+        linger: ms(2),
     }
 }

@@ -1,3 +1,4 @@
 //! The integration tests of this crate.
 
 mod at;
+mod modem;
