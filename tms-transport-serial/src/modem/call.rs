@@ -28,7 +28,7 @@ pub(super) struct Lent {
 /// Reads come to their end when the carrier falls, when the modem says so, or when the line is closed; writes fail then.
 /// Dropping it hangs up.
 pub struct Call {
-    /// Always there but while it is dropped.
+    /// There until the call is over.
     lent: Option<Lent>,
     home: Option<oneshot::Sender<Lent>>,
     /// Resolved when the line is closed.
@@ -86,9 +86,25 @@ impl Call {
         self.called.as_ref()
     }
 
-    /// Looks whether the call is over; ready when it is.
+    /// Gives back what was lent.
+    fn go_home(&mut self) {
+        let Some(lent) = self.lent.take() else { return };
+        if let Some(Err(mut lent)) = self.home.take().map(|home| home.send(lent)) {
+            // Nobody is at home: the port closes, and a modem that knows DTR hangs up.
+            let _ = lent.port.set_dtr(false);
+        }
+    }
+
+    /// Looks whether the call is over; ready when it is. Then the line may hang up, whoever still has this.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.over |= Pin::new(&mut self.revoked).poll(cx).is_ready();
+        ready!(self.poll_over(cx));
+        self.go_home();
+        Poll::Ready(())
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Its answer is taken once.
+        self.over = self.over || Pin::new(&mut self.revoked).poll(cx).is_ready();
         let Some(lent) = &mut self.lent else {
             return Poll::Ready(());
         };
@@ -133,11 +149,7 @@ impl fmt::Debug for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Some(lent) = self.lent.take() else { return };
-        if let Some(Err(mut lent)) = self.home.take().map(|home| home.send(lent)) {
-            // Nobody is at home: the port closes, and a modem that knows DTR hangs up.
-            let _ = lent.port.set_dtr(false);
-        }
+        self.go_home();
     }
 }
 
