@@ -12,7 +12,13 @@
 )]
 
 pub mod at;
+pub mod dial;
+pub mod direct;
+mod link;
 pub mod modem;
+pub mod pool;
 pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+pub use link::LinkOptions;

@@ -53,7 +53,7 @@ impl ModemLine {
     /// Starts a line, which begins by bringing its modem into a known state. The name is for logs. Needs a tokio runtime
     /// with time.
     #[must_use]
-    pub fn start(name: impl Into<String>, open: impl Open + 'static, profile: Profile) -> Self {
+    pub fn start(name: impl Into<String>, open: Box<dyn Open>, profile: Profile) -> Self {
         let (orders, taken) = mpsc::channel(4);
         let (status, seen) = watch::channel(Status {
             phase: Phase::Preparing,
@@ -63,7 +63,7 @@ impl ModemLine {
         });
         let owner = Owner {
             name: name.into(),
-            open: Box::new(open),
+            open,
             profile,
             orders: taken,
             status,
@@ -81,13 +81,24 @@ impl ModemLine {
         self.status.borrow().clone()
     }
 
+    /// How the line is, as it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
     /// Waits until the line is so; for ever where it never is.
     pub async fn until(&self, mut so: impl FnMut(&Status) -> bool) -> Status {
         let mut status = self.status.clone();
-        match status.wait_for(|status| so(status)).await {
-            Ok(status) => status.clone(),
+        let found = status
+            .wait_for(|status| so(status))
+            .await
+            .ok()
+            .map(|status| status.clone());
+        match found {
+            Some(status) => status,
             // The task lives as long as this.
-            Err(_) => pending().await,
+            None => pending().await,
         }
     }
 

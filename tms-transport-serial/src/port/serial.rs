@@ -83,9 +83,9 @@ impl SerialPort {
     }
 
     /// Opens the port at `path` again whenever it is lost.
-    pub fn opener(path: impl Into<PathBuf>, settings: Settings) -> impl Open + 'static {
+    pub fn opener(path: impl Into<PathBuf>, settings: Settings) -> Box<dyn Open> {
         let path = path.into();
-        move || Self::open(&path, settings)
+        Box::new(move || Self::open(&path, settings))
     }
 }
 

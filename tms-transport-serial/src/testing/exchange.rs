@@ -94,6 +94,7 @@ pub struct Exchange {
 struct Shared {
     numbers: BTreeMap<String, Subscriber>,
     habits: BTreeMap<String, Habit>,
+    groups: BTreeMap<String, Vec<String>>,
     calls: u64,
 }
 
@@ -157,6 +158,12 @@ impl Exchange {
         self.shared.lock().unwrap().habits.insert(number.to_owned(), habit);
     }
 
+    /// Lets calls to `number` ring at the first of these that is free.
+    pub fn set_group(&self, number: &str, members: impl IntoIterator<Item = String>) {
+        let members = members.into_iter().collect();
+        self.shared.lock().unwrap().groups.insert(number.to_owned(), members);
+    }
+
     /// What others are told of who calls from this number: another number, `P`, `O`, or anything that an attacker likes.
     pub fn show(&self, number: &str, shown: &str) {
         if let Some(subscriber) = self.shared.lock().unwrap().numbers.get_mut(number) {
@@ -191,6 +198,17 @@ impl Exchange {
         let Some(dialled) = dialled.strip_prefix(prefix) else {
             return Tone::Nothing;
         };
+        let free = shared.groups.get(dialled).and_then(|members| {
+            let free = |number: &&String| {
+                shared
+                    .numbers
+                    .get(*number)
+                    .is_some_and(|member| !member.engaged && member.plugged)
+            };
+            members.iter().find(free).or(members.first())
+        });
+        let dialled = free.cloned().unwrap_or_else(|| dialled.to_owned());
+        let dialled = dialled.as_str();
         match shared.habits.get(dialled) {
             Some(Habit::Busy) => return Tone::Busy,
             Some(Habit::NoAnswer) => return Tone::NoAnswer,

@@ -36,7 +36,7 @@ mod quirk;
 pub use exchange::{Exchange, Habit, Settings};
 pub use line::{Bursts, Line, Noise};
 pub use modem::SimModem;
-pub use port::{SimPort, cable};
+pub use port::{CableEnd, SimPort, cable};
 pub use quirk::{Quirks, Results};
 
 use crate::at::Timing;

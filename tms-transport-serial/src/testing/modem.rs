@@ -102,9 +102,9 @@ impl SimModem {
 
     /// Opens its port, one at a time.
     #[must_use]
-    pub fn opener(&self) -> impl Open + 'static {
+    pub fn opener(&self) -> Box<dyn Open> {
         let (wires, ports) = (Arc::clone(&self.wires), self.ports.clone());
-        move || open(&wires, &ports)
+        Box::new(move || open(&wires, &ports))
     }
 
     /// Switches its power. One that had none has forgotten its settings.

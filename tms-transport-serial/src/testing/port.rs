@@ -1,14 +1,14 @@
 //! The port of a simulated modem, and a cable without one.
 
 use super::line::{Arrivals, Line, Way};
-use crate::port::{ModemPort, Signals};
+use crate::port::{ModemPort, Open, Signals};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 /// Bytes that the queue of a serial port has, each way.
@@ -126,24 +126,75 @@ impl AsyncWrite for SimPort {
     }
 }
 
-/// A cable between two ports, without modems, on which bytes fare as on this line. Needs a tokio runtime. When one port is
-/// closed, the other hears nothing any more, as on a real one.
-#[must_use]
-pub fn cable(line: Line) -> (SimPort, SimPort) {
-    let end = || {
-        let wires = Wires::new(false);
-        wires.set(|signals| signals.ready = true);
-        SimPort::open(&wires).unwrap()
-    };
-    let ((one, near), (other, far)) = (end(), end());
-    let (there, arrives_there) = Way::new(line, 0);
-    let (back, arrives_back) = Way::new(line, 1);
-    tokio::spawn(carry(near, there, arrives_back));
-    tokio::spawn(carry(far, back, arrives_there));
-    (one, other)
+/// One end of a [`cable`], whose port can be opened again and again.
+#[derive(Debug)]
+pub struct CableEnd {
+    wires: Arc<Wires>,
+    ports: mpsc::UnboundedSender<DuplexStream>,
 }
 
-async fn carry(equipment: DuplexStream, mut way: Way, mut arrivals: Arrivals) {
+impl CableEnd {
+    /// Opens its port, one at a time.
+    #[must_use]
+    pub fn opener(&self) -> Box<dyn Open> {
+        let (wires, ports) = (Arc::clone(&self.wires), self.ports.clone());
+        Box::new(move || {
+            let (port, equipment) = SimPort::open(&wires)?;
+            ports.send(equipment).map_err(|_| io::ErrorKind::NotFound)?;
+            Ok(port)
+        })
+    }
+}
+
+/// A null-modem cable, on which bytes fare as on this line: the DTR of one end is the DCD and the DSR of the other. It lasts
+/// as long as one of its ends. Needs a tokio runtime.
+#[must_use]
+pub fn cable(line: Line) -> (CableEnd, CableEnd) {
+    let wires = [Wires::new(false), Wires::new(false)];
+    let (there, arrives_there) = Way::new(line, 0);
+    let (back, arrives_back) = Way::new(line, 1);
+    let end = |near: usize, way, arrivals| {
+        let (ports, opened) = mpsc::unbounded_channel();
+        tokio::spawn(plug(
+            Arc::clone(&wires[near]),
+            Arc::clone(&wires[1 - near]),
+            opened,
+            way,
+            arrivals,
+        ));
+        CableEnd {
+            wires: Arc::clone(&wires[near]),
+            ports,
+        }
+    };
+    (end(0, there, arrives_back), end(1, back, arrives_there))
+}
+
+/// Runs one end of a cable.
+async fn plug(
+    near: Arc<Wires>,
+    far: Arc<Wires>,
+    mut opened: mpsc::UnboundedReceiver<DuplexStream>,
+    mut way: Way,
+    mut arrivals: Arrivals,
+) {
+    let mut dtr = near.dtr.subscribe();
+    let wires = async {
+        while dtr.changed().await.is_ok() {
+            let on = *dtr.borrow_and_update();
+            far.set(|signals| (signals.carrier, signals.ready) = (on, on));
+        }
+    };
+    let bytes = async {
+        while let Some(equipment) = opened.recv().await {
+            carry(equipment, &mut way, &mut arrivals).await;
+        }
+    };
+    tokio::join!(wires, bytes);
+}
+
+/// Carries bytes for as long as the port is open.
+async fn carry(equipment: DuplexStream, way: &mut Way, arrivals: &mut Arrivals) {
     let (mut read, mut write) = tokio::io::split(equipment);
     let sending = async {
         let mut buffer = [0; QUEUE];

@@ -348,9 +348,7 @@ async fn what_is_told_of_callers_is_no_more_than_digits() {
 async fn a_port_that_goes_away_is_opened_again() {
     let exchange = Exchange::new(Settings::default());
     let mut modem = exchange.modem("100", Quirks::default());
-    let opener = std::sync::Arc::new(std::sync::Mutex::new(
-        Box::new(modem.opener()) as Box<dyn tms_transport_serial::port::Open>
-    ));
+    let opener = std::sync::Arc::new(std::sync::Mutex::new(modem.opener()));
     let opens = std::sync::Arc::clone(&opener);
     struct Again(std::sync::Arc<std::sync::Mutex<Box<dyn tms_transport_serial::port::Open>>>);
     impl tms_transport_serial::port::Open for Again {
@@ -358,7 +356,7 @@ async fn a_port_that_goes_away_is_opened_again() {
             self.0.lock().unwrap().open()
         }
     }
-    let line = ModemLine::start("line", Again(opens), Profile::default());
+    let line = ModemLine::start("line", Box::new(Again(opens)), Profile::default());
     idle(&line).await;
     // Its cable is pulled, and another modem put in its place.
     drop(modem);
@@ -366,7 +364,7 @@ async fn a_port_that_goes_away_is_opened_again() {
     sleep(seconds(100)).await;
     assert!(line.status().counters.port_errors > 2);
     modem = exchange.modem("101", Quirks::default());
-    *opener.lock().unwrap() = Box::new(modem.opener());
+    *opener.lock().unwrap() = modem.opener();
     idle(&line).await;
     assert_eq!(line.status().fault, None);
 }
