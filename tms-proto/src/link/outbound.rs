@@ -358,6 +358,7 @@ fn portion(length: u64, payload: u64, most: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     const NOW: Instant = Instant::from_millis(0);
 
