@@ -387,17 +387,24 @@ impl Owner {
             let _ = answer.send(Ok(call));
         }
         let mut revoke = Some(revoke);
+        let patience = self.profile.timing.reply;
         let mut lent = loop {
+            let waiting = self.to_dial.is_some();
             tokio::select! {
                 back = &mut comes_home => match back {
                     Ok(lent) => break lent,
                     Err(_) => return Err(Over::Lost(io::ErrorKind::BrokenPipe.into())),
                 },
                 order = self.orders.recv(), if revoke.is_some() => match order {
+                    // Whoever had the call may be about to end it.
+                    Some(Order::Dial(number, answer)) if !waiting => self.to_dial = Some((number, answer)),
                     Some(Order::Dial(_, answer)) => drop(answer.send(Err(DialError::InUse))),
                     Some(Order::Answer(answer)) => drop(answer.send(Err(NoCall))),
                     // The line was dropped: the call ends.
                     None => revoke = None,
+                },
+                () = sleep(patience), if waiting => if let Some((_, answer)) = self.to_dial.take() {
+                    let _ = answer.send(Err(DialError::InUse));
                 },
             }
         };
