@@ -428,3 +428,164 @@ fn fault(down: Down) -> io::Error {
     };
     io::Error::new(kind, down)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::transport::{Faults, FaultyTransport, Fixture, Tampering};
+    use crate::transport::{Dial, Incoming, LinkProfile, Listener, Outgoing, memory};
+    use async_trait::async_trait;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tms_proto::link::{Duplex, Role, SevenBit};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    /// Calls in memory over lines that hit one byte of some, in every call others.
+    struct Noisy {
+        flips_per_million: u32,
+        config: fn(Role) -> Config,
+    }
+
+    struct NoisyListener(memory::MemoryListener, fn(Role) -> Config);
+
+    struct NoisyDial(memory::MemoryDial, AtomicU64, u32, fn(Role) -> Config);
+
+    #[async_trait]
+    impl Fixture for Noisy {
+        async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
+            let (listener, dial) = memory::listen(calls);
+            (
+                Box::new(NoisyListener(listener, self.config)),
+                Box::new(NoisyDial(dial, AtomicU64::new(1), self.flips_per_million, self.config)),
+            )
+        }
+    }
+
+    #[async_trait]
+    impl Listener for NoisyListener {
+        async fn accept(&mut self) -> io::Result<Incoming> {
+            let incoming = self.0.accept().await?;
+            Ok(Incoming {
+                transport: Box::new(Linked::new(incoming.transport, (self.1)(Role::Answerer))),
+                profile: LinkProfile::serial(9600),
+                ..incoming
+            })
+        }
+    }
+
+    #[async_trait]
+    impl Dial for NoisyDial {
+        async fn dial(&mut self) -> io::Result<Outgoing> {
+            let outgoing = self.0.dial().await?;
+            let noise = Tampering {
+                flips_per_million: self.2,
+                ..Tampering::default()
+            };
+            let faults = Faults {
+                seed: self.1.fetch_add(1, Ordering::Relaxed),
+                read: noise.clone(),
+                write: noise,
+                ..Faults::default()
+            };
+            let line = FaultyTransport::new(outgoing.transport, faults);
+            Ok(Outgoing {
+                transport: Box::new(Linked::new(line, (self.3)(Role::Caller))),
+                profile: LinkProfile::serial(9600),
+                ..outgoing
+            })
+        }
+    }
+
+    mod noisy {
+        use super::*;
+        crate::transport_tests!(Noisy {
+            flips_per_million: 800,
+            config: Config::new
+        });
+    }
+
+    mod clean_seven_bits {
+        use super::*;
+        crate::transport_tests!(Noisy {
+            flips_per_million: 0,
+            config: |role| Config {
+                seven_bit: SevenBit::Always,
+                ..Config::new(role)
+            }
+        });
+    }
+
+    fn linked(line: DuplexStream, role: Role) -> Linked<DuplexStream> {
+        Linked::new(line, Config::new(role))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_is_not_an_end() {
+        let (near, far) = duplex(1000);
+        let (mut caller, mut answerer) = (linked(near, Role::Caller), linked(far, Role::Answerer));
+        caller.write_all(b"half of it").await.unwrap();
+        let mut heard = [0; 10];
+        answerer.read_exact(&mut heard).await.unwrap();
+        drop(caller);
+        let error = answerer.read(&mut heard).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(answerer.write_all(b"more").await.is_err());
+        assert!(answerer.shutdown().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_is_ready_when_the_peer_has_all() {
+        let (near, far) = duplex(100);
+        let (mut caller, mut answerer) = (linked(near, Role::Caller), linked(far, Role::Answerer));
+        let content = vec![7; 3_000];
+        caller.write_all(&content).await.unwrap();
+        caller.shutdown().await.unwrap();
+        drop(caller);
+        // It was there before the line went.
+        let mut heard = Vec::new();
+        answerer.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, content);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_answers() {
+        let (near, _far) = duplex(10_000);
+        let mut caller = linked(near, Role::Caller);
+        assert_eq!(caller.up().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(caller.read(&mut [0; 10]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    /// A line that takes nothing does not keep a link from noticing that nobody is there.
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_stands_still_is_noticed() {
+        let (near, mut far) = duplex(200);
+        let mut caller = linked(near, Role::Caller);
+        let answerer = linked(duplex(1).0, Role::Answerer);
+        assert!(answerer.up().await.is_err());
+        caller.write_all(&[1; 2_000]).await.unwrap();
+        assert!(caller.read(&mut [0; 10]).await.is_err());
+        assert_eq!(far.read_u8().await.unwrap(), 0x7E);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_that_take_turns_understand_each_other() {
+        let (near, far) = duplex(64);
+        let half = |role| Config {
+            duplex: Duplex::Half,
+            ..Config::new(role)
+        };
+        let mut caller = Linked::new(near, half(Role::Caller));
+        let mut answerer = Linked::new(far, half(Role::Answerer));
+        for round in 0..10 {
+            let content = vec![round; 3_000];
+            let mut heard = vec![0; 3_000];
+            let (said, read) = tokio::join!(caller.write_all(&content), answerer.read_exact(&mut heard));
+            (said.unwrap(), read.unwrap());
+            assert_eq!(heard, content);
+            let (said, read) = tokio::join!(answerer.write_all(&content), caller.read_exact(&mut heard));
+            (said.unwrap(), read.unwrap());
+            assert_eq!(heard, content);
+        }
+        let (one, other) = tokio::join!(caller.shutdown(), answerer.shutdown());
+        (one.unwrap(), other.unwrap());
+    }
+}

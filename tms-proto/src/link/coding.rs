@@ -203,6 +203,7 @@ impl Deframer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn written(coding: Coding, body: &[u8]) -> Vec<u8> {

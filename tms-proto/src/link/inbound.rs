@@ -209,6 +209,7 @@ pub(super) fn room_of(units: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn piece(counter: u8, offset: u64, bytes: &[u8]) -> Piece<'_> {

@@ -27,11 +27,13 @@ const GREETING_IN_TURN: Duration = Duration::from_secs(3);
 const DELAY: Duration = Duration::from_millis(40);
 
 /// The same while this end has bytes of its own to send.
-const DELAY_BUSY: Duration = Duration::from_millis(250);
+const DELAY_BUSY: Duration = Duration::from_millis(120);
 
-/// So many frames are answered with one status; the same while this end has bytes of its own to send.
+/// So many frames are answered with one status; the same while this end has bytes of its own to send, unless they have so
+/// many bytes.
 const EVERY: u32 = 2;
-const EVERY_BUSY: u32 = 8;
+const EVERY_BUSY: u32 = 4;
+const BYTES_BUSY: u64 = 512;
 
 /// How often the wait between two tries doubles.
 const MAX_BACKOFF: u32 = 3;
@@ -92,8 +94,9 @@ struct Call {
     /// When the greeting is to be said again.
     greet: Option<Instant>,
     status: StatusDue,
-    /// Pieces that came since the last status.
+    /// Pieces that came since the last status, and their bytes.
     unsaid: u32,
+    unsaid_bytes: u64,
     /// The peer is to answer the next status.
     ask: bool,
     /// When a word of the peer is overdue, and how often it was.
@@ -330,6 +333,7 @@ impl Link {
             greet,
             status: StatusDue::No,
             unsaid: 0,
+            unsaid_bytes: 0,
             ask: false,
             overdue: None,
             tries: 0,
@@ -351,13 +355,14 @@ impl Link {
         call.hear(self.now);
         call.told = true;
         call.unsaid += 1;
-        let (delay, every) = if self.outbound.is_waiting() || self.outbound.is_open() {
-            (DELAY_BUSY, EVERY_BUSY)
+        call.unsaid_bytes += wide(piece.bytes.len());
+        let (delay, every, bytes) = if self.outbound.is_waiting() || self.outbound.is_open() {
+            (DELAY_BUSY, EVERY_BUSY, BYTES_BUSY)
         } else {
-            (DELAY, EVERY)
+            (DELAY, EVERY, u64::MAX)
         };
         let urgent = taken.as_ref().is_none_or(|taken| taken.urgent);
-        if urgent || call.unsaid >= every {
+        if urgent || call.unsaid >= every || call.unsaid_bytes >= bytes {
             call.status = StatusDue::Now;
         } else if call.status == StatusDue::No {
             call.status = StatusDue::At(self.now + delay);
@@ -514,7 +519,7 @@ impl Link {
         let mut ask = false;
         if let State::Open(call) = &mut self.state {
             ask = mem::take(&mut call.ask);
-            (call.status, call.unsaid) = (StatusDue::No, 0);
+            (call.status, call.unsaid, call.unsaid_bytes) = (StatusDue::No, 0, 0);
             let patience = self.pace.patience(self.outbound.flying()) + TURN_PATIENCE;
             call.turn.gave(self.now, patience, self.config.role);
         }

@@ -177,7 +177,7 @@ impl Outbound {
     /// The next piece, where one may go now. `payload` is what it should have, `most` what it may, `window` what may be on
     /// the way.
     pub(super) fn cut(&mut self, payload: u64, most: u64, window: u64, probing: bool) -> Option<Cut> {
-        let used = (self.counter + 2 * COUNTERS - self.heard - 1) % COUNTERS;
+        let used = (self.counter + COUNTERS - self.heard - 1) % COUNTERS;
         if self.delivered || used >= if probing { PROBING } else { ON_THE_WAY } {
             return None;
         }
@@ -358,6 +358,7 @@ fn portion(length: u64, payload: u64, most: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     const NOW: Instant = Instant::from_millis(0);
 

@@ -23,7 +23,7 @@ const FIRST: u64 = 256;
 /// The shortest payload that frames are made for, in bytes.
 const SHORTEST: u64 = 32;
 
-/// Figures are those of the last one or two spans of this length.
+/// A rate is the highest of the last one or two spans of this length.
 const SPAN: Duration = Duration::from_secs(10);
 
 /// How long the answer to a frame takes in the peer, and here in the system's queues.
@@ -47,9 +47,10 @@ pub(super) struct Pace {
     /// Bytes a second that the line is said to carry.
     said: Option<u64>,
     /// Bytes a second that it did carry, when there was enough to do.
-    measured: Extreme,
-    /// The way there and back in milliseconds, without the time that the bytes take.
-    transit: Extreme,
+    measured: Peak,
+    /// The way there and back in milliseconds, without the time that the bytes take. It is seen only when the line was idle
+    /// before.
+    transit: Option<u64>,
     /// Bytes that have gone through the line, whether they came or not, and when the last did.
     passed: u64,
     passed_at: Instant,
@@ -59,8 +60,9 @@ pub(super) struct Pace {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Departure {
     at: Instant,
-    /// Bytes on the way, with its own.
+    /// Bytes on the way, with its own; and whether there were no others.
     flight: u64,
+    idle: bool,
     passed: u64,
     passed_at: Instant,
     /// There was more to send than the window let through.
@@ -81,8 +83,8 @@ impl Pace {
                 Some(rate) if rate >= 10 => Some(widen(rate) / 10),
                 _ => None,
             },
-            measured: Extreme::new(),
-            transit: Extreme::new(),
+            measured: Peak::new(),
+            transit: None,
             passed: 0,
             passed_at: Instant::from_millis(0),
         }
@@ -106,8 +108,8 @@ impl Pace {
 
     /// Bytes that should be on the way: what the line holds, and two or three frames.
     pub(super) fn window(&self, frame: u64) -> u64 {
-        let held = match (self.rate(), self.transit.least()) {
-            (Some(rate), transit) => (transit.unwrap_or(TRANSIT) + SLACK).saturating_mul(rate) / 1000,
+        let held = match (self.rate(), self.transit) {
+            (Some(rate), transit) => transit.unwrap_or(TRANSIT).saturating_add(SLACK).saturating_mul(rate) / 1000,
             (None, _) => BLIND,
         };
         held.saturating_add(3 * frame).min(MOST)
@@ -119,7 +121,7 @@ impl Pace {
             Some(rate) => flight.saturating_mul(1000) / rate.max(1),
             None => 1000,
         };
-        let transit = self.transit.least().unwrap_or(TRANSIT * 2);
+        let transit = self.transit.unwrap_or(TRANSIT * 2);
         Duration::from_millis(line.saturating_add(2 * transit).saturating_add(4 * SLACK))
     }
 
@@ -136,6 +138,7 @@ impl Pace {
         Departure {
             at: now,
             flight,
+            idle: flight == own,
             passed: self.passed,
             passed_at: self.passed_at,
             pressed,
@@ -160,24 +163,29 @@ impl Pace {
             let rate = (self.passed - departure.passed).saturating_mul(1000) / since;
             self.measured.note(now, rate);
         }
-        let way = millis(now.saturating_since(departure.at));
-        let line = match self.rate() {
-            Some(rate) => departure.flight.saturating_mul(1000) / rate.max(1),
-            None => 0,
-        };
-        self.transit.note(now, way.saturating_sub(line));
+        if departure.idle {
+            let line = match self.rate() {
+                Some(rate) => departure.flight.saturating_mul(1000) / rate.max(1),
+                None => 0,
+            };
+            let transit = millis(now.saturating_since(departure.at)).saturating_sub(line);
+            self.transit = Some(match self.transit {
+                Some(known) if known < transit => known + (transit - known) / 8,
+                _ => transit,
+            });
+        }
     }
 }
 
-/// The least and the most of a figure in the last one or two spans.
+/// The most of a figure in the last one or two spans.
 #[derive(Debug)]
-struct Extreme {
+struct Peak {
     since: Instant,
-    recent: Option<(u64, u64)>,
-    before: Option<(u64, u64)>,
+    recent: Option<u64>,
+    before: Option<u64>,
 }
 
-impl Extreme {
+impl Peak {
     const fn new() -> Self {
         Self {
             since: Instant::from_millis(0),
@@ -191,16 +199,11 @@ impl Extreme {
             self.since = now;
             self.before = self.recent.take();
         }
-        let (least, most) = self.recent.unwrap_or((figure, figure));
-        self.recent = Some((least.min(figure), most.max(figure)));
-    }
-
-    fn least(&self) -> Option<u64> {
-        self.recent.iter().chain(&self.before).map(|(least, _)| *least).min()
+        self.recent = self.recent.max(Some(figure));
     }
 
     fn most(&self) -> Option<u64> {
-        self.recent.iter().chain(&self.before).map(|(_, most)| *most).max()
+        self.recent.max(self.before)
     }
 }
 
@@ -235,7 +238,7 @@ mod tests {
     fn frames_follow_the_losses() {
         let mut pace = Pace::new(None, None);
         let now = Instant::from_millis(0);
-        for (every, expected) in [(u32::MAX, 1024), (10, 95), (2, 32), (1000, 890)] {
+        for (every, expected) in [(u32::MAX, 1024), (10, 95), (2, 41), (1000, 890)] {
             for frame in 0..3_000 {
                 pace.arrived(now, 108, frame % every != every - 1);
             }

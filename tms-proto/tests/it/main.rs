@@ -7,6 +7,7 @@ mod docs;
 mod envelope;
 mod fixture;
 mod handshake;
+mod link;
 mod message;
 mod openssl;
 mod package;

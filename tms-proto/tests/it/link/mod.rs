@@ -1,0 +1,5 @@
+//! The link over simulated lines.
+
+mod efficiency;
+mod line;
+mod world;

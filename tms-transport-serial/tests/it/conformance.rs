@@ -1,0 +1,138 @@
+//! The contract of transports, kept by a pool and its callers.
+
+use crate::bench::{EAGER, caller, line, pool, profile, telephone};
+use async_trait::async_trait;
+use std::io;
+use std::time::Duration;
+use tms_core::testing::transport::Fixture;
+use tms_core::transport::{Dial, Incoming, Listener, Outgoing};
+use tms_transport_serial::LinkOptions;
+use tms_transport_serial::at::Phase;
+use tms_transport_serial::dial::Dialler;
+use tms_transport_serial::direct::CableDial;
+use tms_transport_serial::pool::{Kind, Pool};
+use tms_transport_serial::port::Settings as PortSettings;
+use tms_transport_serial::testing::{CableEnd, Exchange, Settings, SimModem, cable};
+
+/// A listener, with what it needs to live.
+struct Held<T> {
+    pool: Pool,
+    _held: T,
+}
+
+#[async_trait]
+impl<T: Send> Listener for Held<T> {
+    async fn accept(&mut self) -> io::Result<Incoming> {
+        self.pool.accept().await
+    }
+}
+
+/// More terminals than any clause has calls: one that still hangs up is passed over.
+const TERMINALS: usize = 12;
+
+struct Modems;
+
+struct Terminals {
+    diallers: Vec<Dialler>,
+    _modems: Vec<SimModem>,
+}
+
+#[async_trait]
+impl Dial for Terminals {
+    async fn dial(&mut self) -> io::Result<Outgoing> {
+        loop {
+            let idle = |dialler: &&mut Dialler| dialler.line().status().phase == Phase::Idle;
+            if let Some(dialler) = self.diallers.iter_mut().find(idle) {
+                return dialler.dial().await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for Modems {
+    async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
+        let exchange = Exchange::new(Settings::quick());
+        let (pool, modems) = pool(&exchange, TERMINALS, calls, true);
+        let mut terminals = Terminals {
+            diallers: Vec::new(),
+            _modems: Vec::new(),
+        };
+        for number in 0..TERMINALS {
+            let caller = caller(
+                &exchange,
+                &format!("{}", 100 + number),
+                vec![telephone("200")],
+                EAGER,
+                true,
+            );
+            terminals.diallers.push(caller.dialler);
+            terminals._modems.push(caller.modem);
+        }
+        // Nobody is called before he is there.
+        while pool
+            .handle()
+            .lines()
+            .iter()
+            .any(|line| line.status.phase != Phase::Idle)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let listener = Held { pool, _held: modems };
+        (Box::new(listener), Box::new(terminals))
+    }
+}
+
+mod modems {
+    tms_core::transport_tests!(super::Modems);
+}
+
+struct Cables;
+
+struct Bench {
+    dials: Vec<CableDial>,
+    next: usize,
+    _ends: Vec<CableEnd>,
+}
+
+#[async_trait]
+impl Dial for Bench {
+    async fn dial(&mut self) -> io::Result<Outgoing> {
+        self.next += 1;
+        let count = self.dials.len();
+        self.dials[self.next % count].dial().await
+    }
+}
+
+#[async_trait]
+impl Fixture for Cables {
+    async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
+        let settings = PortSettings {
+            rate: 40_000_000,
+            ..PortSettings::default()
+        };
+        let pool = Pool::new(calls);
+        let (mut ends, mut dials, mut far_ends) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..TERMINALS {
+            let (near, far) = cable(Settings::quick().line);
+            let mut added = line(&format!("cable-{number}"), Kind::Cable, far.opener(), profile(true));
+            added.settings = settings;
+            pool.handle().add(added).unwrap();
+            dials.push(CableDial::new(near.opener(), settings, LinkOptions::default()));
+            ends.push(near);
+            far_ends.push(far);
+        }
+        let bench = Bench {
+            dials,
+            next: 0,
+            _ends: ends,
+        };
+        let listener = Held { pool, _held: far_ends };
+        (Box::new(listener), Box::new(bench))
+    }
+}
+
+mod cables {
+    tms_core::transport_tests!(super::Cables);
+}
