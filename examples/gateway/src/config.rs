@@ -1,11 +1,11 @@
 //! The configuration of a gateway: `gateway.toml`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tms_core::transport::Framing;
+use tms_program::log::Log;
 
 /// What `gateway.toml` says. What it does not say is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Config {
     /// Where terminals call in over TCP.
     #[serde(default)]
     pub listen: Vec<Listen>,
+    /// The file of its telephone lines and cables; empty where it has none.
+    #[serde(default)]
+    pub modem_pool: PathBuf,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -57,27 +60,6 @@ pub struct Limits {
     pub retry_seconds: u32,
 }
 
-/// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// Level, or levels by module.
-    pub filter: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines: one object a line.
-    Json,
-}
-
 impl Config {
     /// The default configuration as a file, with every line explained.
     pub const TEMPLATE: &'static str = include_str!("../gateway.toml");
@@ -90,6 +72,7 @@ impl Config {
             metrics: String::new(),
             drain: drain(),
             listen: Vec::new(),
+            modem_pool: PathBuf::new(),
             limits: Limits::default(),
             log: Log::default(),
         }
@@ -100,9 +83,7 @@ impl Config {
     /// # Errors
     /// Where the file cannot be read or says something that is not understood: with line and column.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+        tms_program::file::read("the configuration", path)
     }
 }
 
@@ -118,15 +99,6 @@ impl Default for Limits {
             idle_seconds: 180,
             call_seconds: 14_400,
             retry_seconds: 120,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            filter: "info".into(),
-            format: LogFormat::default(),
         }
     }
 }

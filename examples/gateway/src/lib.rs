@@ -5,5 +5,5 @@
 
 pub mod config;
 pub mod gateway;
-pub mod log;
+pub mod lines;
 mod relay;

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tms_core::transport::Framing;
-use tms_gateway::config::{Config, Listen, LogFormat};
+use tms_gateway::config::{Config, Listen};
 use tms_gateway::gateway::Gateway;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tms_gateway::lines;
+use tms_program::log::LogFormat;
+use tms_program::signals::Signals;
+use tms_transport_serial::pool::{Pool, PoolConfig};
 use tracing::{info, warn};
 
 /// A gateway: takes terminals' calls where they are, and forwards them to the head office over TCP.
@@ -35,6 +38,9 @@ struct Args {
     /// How messages are framed on the addresses of --listen. The head office always gets tcp.
     #[arg(long, value_name = "tcp|nac|stx-bcd")]
     envelope: Option<Framing>,
+    /// Take the calls of these telephone lines and cables as well: a file of [[line]] blocks, lines.toml.
+    #[arg(long, value_name = "FILE")]
+    modem_pool: Option<PathBuf>,
     /// Where Prometheus finds the counters.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
@@ -95,13 +101,10 @@ fn main() -> ExitCode {
 
 /// Whether all calls ended by themselves.
 async fn run(args: Args) -> Result<bool> {
-    // Signals first: one that comes while the gateway starts is not to kill it half-way.
-    let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt())?,
-        terminate: signal(SignalKind::terminate())?,
-    };
+    // First: a signal that comes while the program starts is not to kill it half-way.
+    let mut signals = Signals::take()?;
     let config = config(&args)?;
-    tms_gateway::log::start(&config.log.filter, config.log.format)?;
+    tms_program::log::start(&config.log.filter, config.log.format)?;
     if !config.metrics.is_empty() {
         let address: SocketAddr = config
             .metrics
@@ -116,6 +119,15 @@ async fn run(args: Args) -> Result<bool> {
     for (address, listen) in gateway.addresses() {
         println!("listening on {address}");
         info!(%address, envelope = listen.envelope.name(), "listening");
+    }
+    if !config.modem_pool.as_os_str().is_empty() {
+        let lines: PoolConfig = tms_program::file::read("the lines", &config.modem_pool)?;
+        let count = lines.lines.len();
+        let pool = Pool::open(lines).context("the lines cannot be opened")?;
+        tokio::spawn(lines::watch(pool.handle()));
+        gateway.serve(pool);
+        println!("answering on {count} lines");
+        info!(lines = count, "answering");
     }
     tokio::select! {
         error = gateway.failed() => return Err(error),
@@ -159,24 +171,13 @@ fn config(args: &Args) -> Result<Config> {
     if let Some(metrics) = args.metrics {
         config.metrics = metrics.to_string();
     }
+    if let Some(pool) = &args.modem_pool {
+        config.modem_pool.clone_from(pool);
+    }
     config.drain = args.drain.unwrap_or(config.drain);
     if let Some(filter) = &args.log {
         config.log.filter.clone_from(filter);
     }
     config.log.format = args.log_format.unwrap_or(config.log.format);
     Ok(config)
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! What is shown.
 
 use crate::program;
-use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::fs;
@@ -13,6 +12,7 @@ use tms_core::signer::PemSigner;
 use tms_core::store::{Assignment, Caller, InventoryRecord, Package, Terminal as Known};
 use tms_core::transport::Framing;
 use tms_core::transport::tcp::TcpDial;
+use tms_program::watch::Watch;
 use tms_proto::code::TriggerKind;
 use tms_proto::digest::Digest;
 use tms_proto::identity::Holder;
@@ -353,7 +353,7 @@ impl Calling {
         cast: &Cast,
     ) -> Result<(Outcome, Vec<CallReport>)> {
         let mut on = Terminal::switch_on(Directory::open(&terminal.directory)?, Behaviour::default()).await?;
-        let dial = TcpDial::new([self.address.to_string()]);
+        let dial = Box::new(TcpDial::new([self.address.to_string()]));
         let mut dial = Troubled::new(
             dial,
             Trouble {
@@ -365,21 +365,13 @@ impl Calling {
         let mut bar = watch.bar(cast.serial);
         let mut steps = |step: Step<'_>| {
             if let Step::Called(report) = step {
+                for download in report.downloads.iter().filter(|download| download.from > 0) {
+                    watch.say(&format!("   {}: went on at byte {}", cast.serial, download.from));
+                }
                 reports.push(report.clone());
             }
         };
-        let mut begun = false;
-        let mut progress = |progress: Progress<'_>| {
-            if !begun && trigger == TriggerKind::Retry {
-                // What it had verified, block by block, before the line was cut.
-                watch.say(&format!(
-                    "   {}: goes on at byte {}, the end of its last whole block",
-                    cast.serial, progress.held
-                ));
-            }
-            begun = true;
-            bar.show(progress);
-        };
+        let mut progress = |progress: Progress<'_>| bar.show(progress);
         let outcome = errand::run(
             &mut on,
             &mut dial,

@@ -3,7 +3,6 @@
 mod demo;
 mod program;
 mod result;
-mod watch;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    tms_server::log::start(&args.log, tms_server::config::LogFormat::Text)?;
+    tms_program::log::start(&args.log, tms_program::log::LogFormat::Text)?;
     let mut temporary = None;
     let dir = match args.dir {
         Some(dir) => dir,

@@ -1,14 +1,14 @@
 //! The configuration of a server: `server.toml`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ipnet::IpNet;
 use serde::Deserialize;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tms_core::blob::CachedBlobs;
 use tms_core::server::{ContactPolicy, Options};
 use tms_core::transport::Framing;
+use tms_program::log::Log;
 use tms_proto::handshake::Suite;
 
 /// What `server.toml` says. What it does not say is the default.
@@ -63,6 +63,8 @@ pub struct Files {
     pub ticket_key: PathBuf,
     /// Terminal main-control keys.
     pub main_keys: PathBuf,
+    /// Telephone lines and cables; empty where there are none.
+    pub modem_pool: PathBuf,
 }
 
 /// When terminals are told to call again.
@@ -118,27 +120,6 @@ pub enum SuiteName {
     AesGcm,
 }
 
-/// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// Level, or levels by module.
-    pub filter: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines: one object a line.
-    Json,
-}
-
 impl Config {
     /// The default configuration as a file, with every line explained.
     pub const TEMPLATE: &'static str = include_str!("../server.toml");
@@ -148,9 +129,7 @@ impl Config {
     /// # Errors
     /// Where the file cannot be read or says something that is not understood: with line and column.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+        tms_program::file::read("the configuration", path)
     }
 }
 
@@ -210,6 +189,7 @@ impl Default for Files {
             trust: "public/trust.tlv".into(),
             ticket_key: "keys/ticket.key".into(),
             main_keys: "keys/main.keys".into(),
+            modem_pool: PathBuf::new(),
         }
     }
 }
@@ -247,15 +227,6 @@ impl Default for Limits {
             ticket_seconds: ticket_lifetime,
             retry_seconds: retry_after,
             cache_megabytes: CachedBlobs::DEFAULT_CAPACITY >> 20,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            filter: "info".into(),
-            format: LogFormat::Text,
         }
     }
 }

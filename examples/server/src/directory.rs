@@ -5,7 +5,7 @@ use crate::layout::Layout;
 use crate::secret;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tms_core::admission::AdmissionLimits;
@@ -105,6 +105,13 @@ impl Directory {
         let path = self.layout.join(&self.config.files.trust);
         let content = fs::read(&path).with_context(|| format!("cannot read the trust store {}", path.display()))?;
         TrustStore::decode(&content).with_context(|| format!("{} does not hold a trust store", path.display()))
+    }
+
+    /// The file of the telephone lines, where there are any.
+    #[must_use]
+    pub fn modem_pool(&self) -> Option<PathBuf> {
+        let file = &self.config.files.modem_pool;
+        (!file.as_os_str().is_empty()).then(|| self.layout.join(file))
     }
 
     /// The terminals' main-control keys.

@@ -4,6 +4,5 @@
 pub mod config;
 pub mod directory;
 pub mod layout;
-pub mod log;
 pub mod run;
 pub mod secret;

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tms_core::transport::Framing;
-use tms_server::config::{Listen, LogFormat};
+use tms_program::log::LogFormat;
+use tms_program::signals::Signals;
+use tms_server::config::Listen;
 use tms_server::directory::Directory;
 use tms_server::run::{self, Running};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tms_transport_serial::pool::{Pool, PoolConfig};
 use tracing::{info, warn};
 
 /// A terminal-management server: terminals call in, report, and get their updates.
@@ -36,6 +38,9 @@ struct Args {
     /// How messages are framed: for the addresses of --listen, or else for all of the configuration.
     #[arg(long, value_name = "tcp|nac|stx-bcd")]
     envelope: Option<Framing>,
+    /// Take the calls of these telephone lines and cables as well: a file of [[line]] blocks, lines.toml.
+    #[arg(long, value_name = "FILE")]
+    modem_pool: Option<PathBuf>,
     /// A network whose gateways tell who calls, by a PROXY header before each call: for all listeners. May be given several
     /// times.
     #[arg(long, value_name = "NETWORK")]
@@ -96,11 +101,8 @@ fn main() -> ExitCode {
 
 /// Whether all calls ended.
 async fn serve(args: Args) -> Result<bool> {
-    // Signals first: one that comes while the server starts is not to kill it half-way.
-    let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt())?,
-        terminate: signal(SignalKind::terminate())?,
-    };
+    // First: a signal that comes while the program starts is not to kill it half-way.
+    let mut signals = Signals::take()?;
     let mut directory = Directory::open(&args.estate, args.config.as_deref())?;
     let config = &mut directory.config;
     if !args.listen.is_empty() {
@@ -117,14 +119,19 @@ async fn serve(args: Args) -> Result<bool> {
     } else if let Some(envelope) = args.envelope {
         config.listen.iter_mut().for_each(|listen| listen.envelope = envelope);
     }
-    if config.listen.is_empty() {
-        bail!("there is nowhere to listen: add a [[listen]] block to the configuration, or give --listen");
+    if let Some(pool) = args.modem_pool {
+        config.files.modem_pool = std::path::absolute(pool)?;
+    }
+    if config.listen.is_empty() && config.files.modem_pool.as_os_str().is_empty() {
+        bail!(
+            "there is nowhere to listen: add a [[listen]] block to the configuration, or give --listen or --modem-pool"
+        );
     }
     for listen in &mut config.listen {
         listen.gateways.extend(&args.gateway);
     }
     config.drain = args.drain.unwrap_or(config.drain);
-    tms_server::log::start(
+    tms_program::log::start(
         args.log.as_ref().unwrap_or(&config.log.filter),
         args.log_format.unwrap_or(config.log.format),
     )?;
@@ -143,6 +150,13 @@ async fn serve(args: Args) -> Result<bool> {
     for (address, listen) in running.addresses() {
         println!("listening on {address}");
         info!(%address, envelope = listen.envelope.name(), "listening");
+    }
+    if let Some(pool) = directory.modem_pool() {
+        let lines: PoolConfig = tms_program::file::read("the lines", &pool)?;
+        let count = lines.lines.len();
+        running.serve(Pool::open(lines).context("the lines cannot be opened")?);
+        println!("answering on {count} lines");
+        info!(lines = count, "answering");
     }
     tokio::select! {
         error = running.failed() => return Err(error),
@@ -196,18 +210,4 @@ async fn stop(running: &Running, signals: &mut Signals, drain: u64) -> bool {
         warn!(calls = running.sessions(), "stopped, calls were broken off");
     }
     all
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }

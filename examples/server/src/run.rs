@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tms_core::server::Server;
+use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
 use tms_core::transport::tcp::TcpAccess;
 use tokio::task::JoinSet;
@@ -28,22 +29,25 @@ pub async fn start(server: Server, listen: &[Listen], connections: usize) -> Res
         let access = access.with_context(|| format!("cannot listen on {}", listen.address))?;
         opened.push((access.with_profile(listen.envelope.profile()), listen));
     }
-    let mut listeners = JoinSet::new();
-    let mut addresses = Vec::new();
-    for (access, listen) in opened {
-        addresses.push((access.local_address()?, listen.clone()));
-        let server = server.clone();
-        let mut access = Proxied::new(access, listen.gateways.clone());
-        listeners.spawn(async move { server.serve(&mut access).await });
-    }
-    Ok(Running {
+    let mut running = Running {
         server,
-        listeners,
-        addresses,
-    })
+        listeners: JoinSet::new(),
+        addresses: Vec::new(),
+    };
+    for (access, listen) in opened {
+        running.addresses.push((access.local_address()?, listen.clone()));
+        running.serve(Proxied::new(access, listen.gateways.clone()));
+    }
+    Ok(running)
 }
 
 impl Running {
+    /// Takes the calls of one more listener: of a modem pool, say.
+    pub fn serve(&mut self, mut listener: impl Listener + 'static) {
+        let server = self.server.clone();
+        self.listeners.spawn(async move { server.serve(&mut listener).await });
+    }
+
     /// Where it listens: with the ports that were taken where the configuration says 0.
     #[must_use]
     pub fn addresses(&self) -> &[(SocketAddr, Listen)] {

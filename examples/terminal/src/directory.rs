@@ -12,6 +12,7 @@
 //!   flash/            its memory: journal, downloads, installed components
 //! ```
 
+use crate::dial::{Cable, Modem};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -48,9 +49,13 @@ pub struct Settings {
     pub hardware: Option<String>,
     /// The server that it calls, `host:port`.
     pub server: String,
-    /// How messages are framed.
+    /// How messages are framed, on a network.
     #[serde(default)]
     pub envelope: Framing,
+    /// Its telephone line, where it has one: then it calls by that.
+    pub modem: Option<Modem>,
+    /// A cable to the server, on a bench: then it calls by that.
+    pub cable: Option<Cable>,
     /// What it proves itself with.
     #[serde(default)]
     pub proof: Proof,
@@ -205,6 +210,16 @@ proof = \"{proof}\"
             server = quoted(&self.server),
             envelope = self.envelope.name(),
             proof = self.proof.name(),
+        );
+        text.push_str(
+            "\
+# A terminal with a telephone line has a block such as this one at the end of the file; see also `tms-terminal --help`.
+# [modem]
+# device = \"/dev/ttyUSB0\"
+# numbers = [\"5551234\", \"5551235\"]
+# prefix = \"9,\"
+# then_network = true
+",
         );
         if let Some(epoch) = self.main_key_epoch {
             text.push_str(&format!(
@@ -416,6 +431,8 @@ mod tests {
             hardware: None,
             server: "127.0.0.1:7400".into(),
             envelope: Framing::StxBcd,
+            modem: None,
+            cable: None,
             proof: Proof::Both,
             main_key_epoch: Some(3),
         }

@@ -22,20 +22,21 @@ pub struct Trouble {
 }
 
 /// Makes calls on lines with trouble.
-pub struct Troubled<D> {
-    dial: D,
+pub struct Troubled {
+    dial: Box<dyn Dial>,
     trouble: Trouble,
 }
 
-impl<D: Dial> Troubled<D> {
+impl Troubled {
     /// Calls by `dial`, on lines with this trouble.
-    pub const fn new(dial: D, trouble: Trouble) -> Self {
+    #[must_use]
+    pub const fn new(dial: Box<dyn Dial>, trouble: Trouble) -> Self {
         Self { dial, trouble }
     }
 }
 
 #[async_trait]
-impl<D: Dial> Dial for Troubled<D> {
+impl Dial for Troubled {
     async fn dial(&mut self) -> io::Result<Outgoing> {
         let outgoing = self.dial.dial().await?;
         let (cut_after, rate) = (self.trouble.cut_after.take(), self.trouble.rate);

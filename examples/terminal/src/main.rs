@@ -11,13 +11,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tms_core::agent::slot::SelfTest;
 use tms_core::agent::{Progress, WorkReport};
+use tms_core::transport::Framing;
 use tms_core::transport::tcp::TcpDial;
 use tms_proto::code::TriggerKind;
 use tms_proto::message::Trigger;
+use tms_terminal::dial::{self, Cable, Modem};
 use tms_terminal::directory::Directory;
 use tms_terminal::errand::{self, Outcome, Step};
 use tms_terminal::line::{Trouble, Troubled};
 use tms_terminal::terminal::{Behaviour, Terminal};
+use tms_transport_serial::LinkOptions;
+use tms_transport_serial::port::Flow;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +41,22 @@ struct Args {
     /// How messages are framed, in the place of what terminal.toml says.
     #[arg(long, value_name = "tcp|nac|stx-bcd")]
     envelope: Option<Framing>,
+    /// Call by telephone, with the modem at this port, in the place of what terminal.toml says.
+    #[arg(long, value_name = "DEVICE", requires = "number")]
+    modem: Option<PathBuf>,
+    /// The number to call, with what is dialled before it to get a line out, and its pauses: 9,5551234. May be given several
+    /// times: the next is called when one does not answer.
+    #[arg(long, value_name = "NUMBER", requires = "modem")]
+    number: Vec<String>,
+    /// When no number leads to the server, call it over the network.
+    #[arg(long, requires = "modem")]
+    then_network: bool,
+    /// Call over a cable without modems, at this port.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "modem")]
+    cable: Option<PathBuf>,
+    /// Bits per second of the port of --modem or --cable.
+    #[arg(long, value_name = "BITS_PER_SECOND")]
+    port_rate: Option<u32>,
     /// Call now, and again for as long as there is something to download or to tell; then end. Otherwise the terminal runs, and
     /// calls when its next contact has come.
     #[arg(long)]
@@ -134,14 +154,31 @@ async fn run(args: Args) -> Result<Outcome> {
     let directory = Directory::open(&args.dir)?;
     let server = args.server.unwrap_or_else(|| directory.settings.server.clone());
     let profile = args.envelope.unwrap_or(directory.settings.envelope).profile();
-    let dial = TcpDial::new([server]).with_profile(profile);
-    let mut dial = Troubled::new(
-        dial,
-        Trouble {
-            cut_after: args.cut_after,
-            rate: args.rate,
-        },
-    );
+    let network = TcpDial::new([server]).with_profile(profile);
+    let by_telephone = args.modem.is_some();
+    let modem = match args.modem {
+        Some(device) => Some(Modem {
+            device,
+            numbers: args.number,
+            prefix: None,
+            rate: args.port_rate,
+            flow: Flow::default(),
+            init: Vec::new(),
+            then_network: args.then_network,
+            link: LinkOptions::default(),
+        }),
+        None => directory.settings.modem.clone(),
+    };
+    let cable = match args.cable {
+        Some(device) => Some(Cable {
+            device,
+            rate: args.port_rate,
+            flow: Flow::default(),
+            link: LinkOptions::default(),
+        }),
+        // What the command line says is above what the file says.
+        None => directory.settings.cable.clone().filter(|_| !by_telephone),
+    };
     let behaviour = Behaviour {
         unsettled: args.unsettled,
         busy: args.busy,
@@ -153,6 +190,14 @@ async fn run(args: Args) -> Result<Outcome> {
         },
     };
     let mut terminal = Terminal::switch_on(directory, behaviour).await?;
+    let dial = dial::dial(&terminal, modem.as_ref(), cable.as_ref(), network)?;
+    let mut dial = Troubled::new(
+        dial,
+        Trouble {
+            cut_after: args.cut_after,
+            rate: args.rate,
+        },
+    );
     let mut trigger = args.trigger.map(Trigger::of);
     let mut bars = Bars::new(args.plain || !ansi);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -88,6 +88,18 @@ impl Terminal {
         })
     }
 
+    /// Its memory, for what else must survive the loss of power.
+    #[must_use]
+    pub fn flash(&self) -> Arc<dyn Flash> {
+        Arc::clone(&self.flash)
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Does all that can be done without a call: verifies, installs, activates, starts again where that is needed, confirms.
     ///
     /// # Errors

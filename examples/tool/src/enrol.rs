@@ -80,6 +80,8 @@ pub async fn enrol(office: &Office, root: &PemSigner, new: NewTerminal) -> Resul
         hardware: None,
         server: new.server.unwrap_or_else(|| first_listener(office)),
         envelope: first.map_or(Framing::Tcp, |listen| listen.envelope),
+        modem: None,
+        cable: None,
         proof: new.proof,
         main_key_epoch: new.proof.has_main_key().then_some(FIRST_EPOCH),
     };

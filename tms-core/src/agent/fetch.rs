@@ -3,6 +3,7 @@
 use super::flash::FlashError;
 use super::journal::{Mark, Notebook, object_name};
 use bytes::Bytes;
+use std::ops::Range;
 use tms_proto::digest::{Digest, Hasher};
 use tms_proto::package::BlockMap;
 
@@ -63,8 +64,8 @@ pub(super) enum Taken {
 }
 
 impl Fetch {
-    /// Finds out what is held of an object, and believes nothing that is not verified: with a block map the blocks, without
-    /// one the part whose digest was taken down.
+    /// Finds out what is held of an object, and believes nothing that is not verified: with a block map the whole blocks and,
+    /// of the one that had begun, what was taken down with its digest; without a map what was taken down with its digest.
     pub(super) async fn resume(
         notebook: &Notebook,
         action: u64,
@@ -77,31 +78,24 @@ impl Fetch {
         let there = notebook.flash.size(&name).await?.unwrap_or(0).min(size);
         let (held, check) = match map {
             Some(map) => {
-                let sound = sound_blocks(notebook, &name, there, &map).await?;
-                let held = (0..sound).filter_map(|index| map.block_length(index)).sum();
+                let block = sound_blocks(notebook, &name, there, &map).await?;
+                let start = (0..block).filter_map(|index| map.block_length(index)).sum::<u64>();
+                let end = start.saturating_add(map.block_length(block).unwrap_or(0));
+                let (held, hasher) = marked(notebook, &digest, &name, start..end.min(there.saturating_add(1))).await?;
+                let filled = held.saturating_sub(start);
                 (
                     held,
                     Check::Blocks {
                         map,
-                        block: sound,
-                        filled: 0,
-                        hasher: Hasher::new(),
+                        block,
+                        filled,
+                        hasher,
                     },
                 )
             }
             None => {
-                let mark = notebook.journal.marks.get(&digest).filter(|mark| mark.held <= there);
-                match mark {
-                    Some(mark) => {
-                        let hasher = hash(notebook, &name, 0, mark.held).await?;
-                        if hasher.clone().finish() == mark.digest {
-                            (mark.held, Check::Whole(hasher))
-                        } else {
-                            (0, Check::Whole(Hasher::new()))
-                        }
-                    }
-                    None => (0, Check::Whole(Hasher::new())),
-                }
+                let (held, hasher) = marked(notebook, &digest, &name, 0..there.saturating_add(1)).await?;
+                (held, Check::Whole(hasher))
             }
         };
         Ok(Self {
@@ -123,12 +117,8 @@ impl Fetch {
     }
 
     /// Bytes that are here, sound, and survive the loss of power.
-    pub(super) fn durable(&self) -> u64 {
-        let open = match &self.check {
-            Check::Whole(_) => 0,
-            Check::Blocks { filled, .. } => *filled,
-        };
-        self.held.saturating_sub(self.unsynced.max(open))
+    pub(super) const fn durable(&self) -> u64 {
+        self.held.saturating_sub(self.unsynced)
     }
 
     /// Puts the next bytes into the memory, and makes them durable every `checkpoint` bytes.
@@ -154,14 +144,17 @@ impl Fetch {
             self.held = self.held.saturating_add(length);
             self.unsynced = self.unsynced.saturating_add(length);
             if !self.add(&now, length) {
+                notebook.journal.marks.remove(&self.digest);
                 return Ok(Taken::Wrong);
             }
-            // In the middle of a block there is nothing to be kept.
-            let between = match &self.check {
+            // The end of a block needs no mark: where it is near, it is waited for.
+            let due = match &self.check {
                 Check::Whole(_) => true,
-                Check::Blocks { filled, .. } => *filled == 0,
+                Check::Blocks { map, block, filled, .. } => {
+                    *filled == 0 || map.block_length(*block).is_some_and(|length| length > checkpoint)
+                }
             };
-            if between && self.unsynced >= checkpoint && !self.is_complete() {
+            if due && self.unsynced >= checkpoint && !self.is_complete() {
                 self.settle(notebook).await?;
             }
         }
@@ -179,15 +172,16 @@ impl Fetch {
         }
         notebook.flash.sync(&self.name).await?;
         self.unsynced = 0;
-        if let Check::Whole(hasher) = &self.check {
-            let mark = Mark {
-                held: self.held,
-                digest: hasher.clone().finish(),
-            };
-            notebook.journal.marks.insert(self.digest, mark);
-            notebook.save().await?;
+        let (Check::Whole(hasher) | Check::Blocks { hasher, .. }) = &self.check;
+        if matches!(self.check, Check::Blocks { filled: 0, .. }) {
+            return Ok(());
         }
-        Ok(())
+        let mark = Mark {
+            held: self.held,
+            digest: hasher.clone().finish(),
+        };
+        notebook.journal.marks.insert(self.digest, mark);
+        notebook.save().await
     }
 
     /// Drops what is held of it.
@@ -236,6 +230,28 @@ impl Fetch {
             }
         }
     }
+}
+
+/// What was taken down of an object is believed where it ends in this range, and its digest is that of what is there from the
+/// range's start: how far it goes, and the digest in the making. Else the range's start, and nothing.
+async fn marked(
+    notebook: &Notebook,
+    digest: &Digest,
+    name: &str,
+    range: Range<u64>,
+) -> Result<(u64, Hasher), FlashError> {
+    if let Some(mark) = notebook
+        .journal
+        .marks
+        .get(digest)
+        .filter(|mark| range.contains(&mark.held))
+    {
+        let hasher = hash(notebook, name, range.start, mark.held - range.start).await?;
+        if hasher.clone().finish() == mark.digest {
+            return Ok((mark.held, hasher));
+        }
+    }
+    Ok((range.start, Hasher::new()))
 }
 
 /// How many blocks from the start on are sound.
@@ -345,6 +361,51 @@ mod tests {
         }
         assert_eq!(taken, Taken::Complete);
         assert_eq!(flash.read(&name, 0, SIZE + 1).await.unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn in_the_middle_of_a_block_it_goes_on_at_the_byte_where_it_was_marked() {
+        let content = content();
+        let (mut notebook, flash) = notebook();
+        let name = object_name(&Digest::of(&content));
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        let taken = fetch
+            .take(&mut notebook, Bytes::copy_from_slice(&content[..9_500]), 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!((taken, fetch.held, fetch.durable()), (Taken::More, 9_500, 0));
+        // The call ends.
+        fetch.settle(&mut notebook).await.unwrap();
+        assert_eq!(fetch.durable(), 9_500);
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        assert_eq!((fetch.held, fetch.durable()), (9_500, 9_500));
+        let taken = fetch
+            .take(&mut notebook, Bytes::copy_from_slice(&content[9_500..]), 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!(taken, Taken::Complete);
+        assert_eq!(flash.read(&name, 0, SIZE + 1).await.unwrap(), content);
+
+        // What is there is another than what was marked: the whole blocks before it stand.
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        fetch.drop_all(&mut notebook).await.unwrap();
+        fetch = resume(&notebook, &content, Some(map(&content))).await;
+        for piece in content[..9_500].chunks(500) {
+            fetch
+                .take(&mut notebook, Bytes::copy_from_slice(piece), 500)
+                .await
+                .unwrap();
+        }
+        let mut damaged = content[..9_500].to_vec();
+        damaged[9_000] ^= 1;
+        flash.replace(&name, &damaged).await.unwrap();
+        assert_eq!(resume(&notebook, &content, Some(map(&content))).await.held, 8_192);
+        // Without a loss of power each of these was durable at once: blocks are longer than what may be lost.
+        flash.replace(&name, &content[..9_500]).await.unwrap();
+        assert_eq!(resume(&notebook, &content, Some(map(&content))).await.held, 9_500);
+        // A mark behind what is there is not believed.
+        flash.replace(&name, &content[..9_400]).await.unwrap();
+        assert_eq!(resume(&notebook, &content, Some(map(&content))).await.held, 8_192);
     }
 
     #[tokio::test]

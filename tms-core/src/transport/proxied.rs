@@ -11,6 +11,8 @@
 //! | `E2` | called number | as it was dialled |
 //! | `E3` | rate | bits per second: 4 bytes, big-endian |
 //!
+//! A call that did not come over a network has the address 0.0.0.0, port 0.
+//!
 //! A header is believed from the addresses that the operator names, and from nobody else. Those must send one.
 
 use super::{Caller, CallerNumber, CallerSource, Incoming, LinkProfile, Listener, PeerInfo, PhoneNumber, Trust};
@@ -18,7 +20,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use ppp::v2::{Addresses, Builder, Command, Header, PROTOCOL_PREFIX, Protocol, Version};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
@@ -40,6 +42,9 @@ const MAX_PENDING: usize = 1024;
 /// The longest name of a line, in bytes.
 const MAX_LINE: usize = 64;
 
+/// Where a call comes from that did not come over a network. Readers take fields from behind addresses of a known family alone.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 const LINE: u8 = 0xE0;
 const CALLER: u8 = 0xE1;
 const CALLED: u8 = 0xE2;
@@ -50,11 +55,8 @@ const RATE: u8 = 0xE3;
 /// # Errors
 /// Where the library cannot build it; with what a [`PeerInfo`] may hold it can.
 pub fn header(peer: &PeerInfo, local: Option<SocketAddr>, bits_per_second: Option<u32>) -> io::Result<Vec<u8>> {
-    let addresses = match peer.address.zip(local) {
-        Some(both) => Addresses::from(both),
-        None => Addresses::Unspecified,
-    };
-    let mut header = Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses);
+    let both = peer.address.zip(local).unwrap_or((NOWHERE, NOWHERE));
+    let mut header = Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, both);
     if let Some(line) = &peer.line {
         header = header.write_tlv(LINE, clip(line).as_bytes())?;
     }
@@ -164,6 +166,7 @@ fn apply(header: &Header<'_>, peer: &mut PeerInfo, profile: &mut LinkProfile) ->
         Addresses::IPv6(addresses) => Some((addresses.source_address, addresses.source_port).into()),
         Addresses::Unspecified | Addresses::Unix(_) => None,
     };
+    peer.address = peer.address.filter(|address| !address.ip().is_unspecified());
     for field in header.tlvs() {
         let field = field.map_err(|error| malformed(&error.to_string()))?;
         let value = field.value.as_ref();
@@ -346,8 +349,7 @@ mod tests {
         long[14] = 3;
         assert!(call(&long).await.is_err());
         let field = |kind: u8, value: &[u8]| {
-            let builder =
-                Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, Addresses::Unspecified);
+            let builder = Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, (NOWHERE, NOWHERE));
             builder.write_tlv(kind, value).unwrap().build().unwrap()
         };
         for (kind, value) in [

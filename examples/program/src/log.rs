@@ -1,8 +1,38 @@
 //! The log: to standard error, so that standard output stays for what the program says.
 
-use crate::config::LogFormat;
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Level, or levels by module.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            format: LogFormat::default(),
+        }
+    }
+}
 
 /// Begins to log. May be called once in a program.
 ///

@@ -4,12 +4,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tms_core::agent::Progress;
 
 /// The bars, one below the other.
-pub(crate) struct Watch {
+pub struct Watch {
     bars: Option<MultiProgress>,
 }
 
 /// The bar of one terminal; it appears when a download begins.
-pub(crate) struct Bar {
+pub struct Bar {
     bars: Option<MultiProgress>,
     bar: Option<ProgressBar>,
     name: String,
@@ -17,14 +17,16 @@ pub(crate) struct Bar {
 
 impl Watch {
     /// Bars, unless they are not wanted.
-    pub(crate) fn new(plain: bool) -> Self {
+    #[must_use]
+    pub fn new(plain: bool) -> Self {
         Self {
             bars: (!plain).then(MultiProgress::new),
         }
     }
 
     /// A bar for a terminal.
-    pub(crate) fn bar(&self, name: &str) -> Bar {
+    #[must_use]
+    pub fn bar(&self, name: &str) -> Bar {
         Bar {
             bars: self.bars.clone(),
             bar: None,
@@ -33,7 +35,7 @@ impl Watch {
     }
 
     /// Prints a line above the bars.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         match &self.bars {
             // Where the bars cannot be drawn, the line still is.
             Some(bars) if bars.println(line).is_ok() => {}
@@ -44,7 +46,7 @@ impl Watch {
 
 impl Bar {
     /// Shows how far a download has come.
-    pub(crate) fn show(&mut self, progress: Progress<'_>) {
+    pub fn show(&mut self, progress: Progress<'_>) {
         let Some(bars) = &self.bars else { return };
         let bar = self.bar.get_or_insert_with(|| {
             let style = "  {msg:28} [{bar:40}] {bytes:>10} of {total_bytes}";

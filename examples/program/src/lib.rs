@@ -1,0 +1,6 @@
+//! What the example programs have in common: how they log, how they are stopped, how they read what they are told.
+
+pub mod file;
+pub mod log;
+pub mod signals;
+pub mod watch;
