@@ -133,6 +133,8 @@ pub(crate) async fn run(dir: &Path, plan: &Plan) -> Result<()> {
         )
     });
     let visits = try_join_all(each).await?;
+    // The pool goes with the server.
+    let lines = lines.lines();
     if !running.stop(Duration::from_secs(30)).await {
         bail!("calls had to be broken off");
     }
@@ -175,7 +177,7 @@ pub(crate) async fn run(dir: &Path, plan: &Plan) -> Result<()> {
         ]);
     }
     println!("{table}");
-    for line in lines.lines() {
+    for line in lines {
         let counters = line.status.counters;
         println!(
             "{}: {} calls answered, {} not connected, {} silent",
