@@ -47,6 +47,9 @@ const TURN_PATIENCE: Duration = Duration::from_secs(5);
 /// When both ends are done, how long this one is there to say so again.
 const LINGER: Duration = Duration::from_secs(4);
 
+/// How often the end is said again to a peer that has said its own, and has all: it may be gone.
+const LAST_TRIES: u32 = 3;
+
 /// How often the last status is said again in that time, and how long after the one before.
 const FAREWELLS: u32 = 3;
 const FAREWELL: Duration = Duration::from_millis(400);
@@ -398,7 +401,7 @@ impl Link {
         if status.ask {
             call.status = StatusDue::Now;
         }
-        if status.over && call.turn.is_half() {
+        if status.over && !call.turn.may_speak() {
             // It has spoken after all that was said to it: what it did not get is lost.
             self.outbound.lose_all();
             call.turn.got(self.now, call.told);
@@ -437,10 +440,15 @@ impl Link {
         }
     }
 
+    /// Both streams have come whole, but for the peer's word that it knows this one's end.
+    fn is_all_but_said(&self) -> bool {
+        let open = matches!(self.state, State::Open(_));
+        open && self.outbound.is_closed() && self.outbound.is_empty() && self.inbound.is_ended()
+    }
+
     /// Nothing more comes from the peer.
     fn gone(&mut self, why: Down) {
-        let all = self.outbound.is_closed() && self.outbound.is_empty() && matches!(self.state, State::Open(_));
-        if all && self.inbound.is_ended() {
+        if self.is_all_but_said() {
             // The peer has hung up with all that there was; its last word was lost.
             if !self.outbound.is_delivered() {
                 self.events.push_back(LinkEvent::Delivered);
@@ -455,6 +463,7 @@ impl Link {
     fn tick(&mut self) {
         let now = self.now;
         let silent = now >= self.heard + self.config.inactivity;
+        let all_but_said = self.is_all_but_said();
         match &mut self.state {
             State::Greeting { until, .. } if now >= *until => self.down(Down::NoAnswer),
             State::Open(call) if call.done.is_some_and(|done| now >= done) => self.down(Down::Finished),
@@ -472,6 +481,9 @@ impl Link {
                     self.counters.timeouts += 1;
                     call.tries = call.tries.saturating_add(1);
                     call.overdue = None;
+                    if call.tries > LAST_TRIES && all_but_said {
+                        return self.gone(Down::Silent);
+                    }
                     self.outbound.timeout(now, &mut self.pace);
                     if !self.outbound.is_resending() {
                         // There is something to say, and the peer has no room for it.
@@ -574,7 +586,13 @@ impl Link {
             ask,
             over,
         };
-        self.line(Frame::Status(status).write(self.config.role), true)
+        let line = self.line(Frame::Status(status).write(self.config.role), true);
+        if !self.ended || over {
+            return line;
+        }
+        // Nobody may be here to say it once more: it is said twice.
+        self.counters.octets_out += wide(line.len());
+        [line.as_ref(), line.as_ref()].concat().into()
     }
 
     /// Puts a frame on the line. `fresh` is one that may come after a pause, in which there was noise.

@@ -13,7 +13,7 @@ use tms_proto::link::{Config, Down, Duplex, EscapeMap, Role, SevenBit, WINDOW};
 use tms_proto::machine::{Instant, Machine, Output};
 
 /// Worlds of the ordinary test run.
-const WORLDS: u64 = 6_000;
+const WORLDS: u64 = 4_000;
 
 /// A world, and what must hold in it.
 struct Made {
