@@ -22,9 +22,11 @@
 //!
 //! The replay fails where one of these is missing.
 
+mod link;
 mod secure;
 mod session;
 
+pub use link::link;
 pub use secure::{credential, handshake, package, record};
 pub use session::{server_session, terminal_session};
 
@@ -40,6 +42,7 @@ pub type Body = fn(&[u8]);
 /// The names of the targets and their bodies.
 pub const TARGETS: &[(&str, Body)] = &[
     ("envelope", envelope),
+    ("link", link),
     ("tlv", tlv),
     ("message", message),
     ("handshake", handshake),
