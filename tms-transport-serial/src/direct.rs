@@ -16,7 +16,7 @@ use tms_core::transport::{Dial, Outgoing, PeerInfo};
 use tms_proto::link::Role;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 /// How often the other end is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -75,23 +75,33 @@ pub(crate) struct Cable {
     /// Somebody was seen at the other end.
     seen: bool,
     over: bool,
+    /// Ready when the line is cut.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// Dropped after the port.
     _guard: Option<DropGuard>,
 }
 
 impl Cable {
-    pub(crate) fn new(port: Box<dyn ModemPort>, poll: Duration, guard: Option<DropGuard>) -> Self {
+    pub(crate) fn new(
+        mut port: Box<dyn ModemPort>,
+        poll: Duration,
+        pool: Option<(CancellationToken, DropGuard)>,
+    ) -> Self {
+        let (cut, guard) = pool.unzip();
+        let seen = port.signals().is_ok_and(|signals| signals.carrier);
         Self {
             port,
             poll,
             tick: Box::pin(sleep(poll)),
-            seen: false,
+            seen,
             over: false,
+            cut: cut.map(|cut| Box::pin(cut.cancelled_owned())),
             _guard: guard,
         }
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.over = self.over || self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready());
         while !self.over && self.tick.as_mut().poll(cx).is_ready() {
             self.tick.as_mut().reset(tokio::time::Instant::now() + self.poll);
             match supported(self.port.signals()) {

@@ -21,6 +21,7 @@ pub(super) struct Context {
     pub(super) slots: Slots,
     pub(super) calls: mpsc::Sender<Incoming>,
     pub(super) drain: CancellationToken,
+    pub(super) cut: CancellationToken,
     /// Calls on which no link came up.
     pub(super) silent: Arc<AtomicU64>,
     pub(super) status: watch::Sender<Status>,
@@ -85,6 +86,7 @@ impl Context {
         tokio::select! {
             () = serving => {}
             () = showing => {}
+            () = self.cut.cancelled() => modem.cut(),
         }
     }
 
@@ -160,7 +162,8 @@ impl Context {
         let slot = self.slots.take().await;
         let over = CancellationToken::new();
         let rate = Some(line.settings.rate);
-        let cable = Cable::new(port, line.profile.timing.poll, Some(over.clone().drop_guard()));
+        let guard = over.clone().drop_guard();
+        let cable = Cable::new(port, line.profile.timing.poll, Some((self.cut.clone(), guard)));
         let (linked, profile) = line.link.link(cable, Role::Answerer, line.settings.flow, rate, None);
         if let Err(error) = linked.up().await {
             self.nobody(&line.name, &error);

@@ -370,7 +370,7 @@ async fn a_port_that_goes_away_is_opened_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_that_is_dropped_hangs_up() {
+async fn a_line_that_is_cut_hangs_up() {
     for quirks in [
         Quirks::default(),
         Quirks {
@@ -380,13 +380,24 @@ async fn a_line_that_is_dropped_hangs_up() {
     ] {
         let pair = pair(quirks, Quirks::default());
         let (mut near, mut far) = call(&pair.near, &pair.far).await;
-        drop(pair.near);
+        // Dropping the line leaves its call alone, but it is its last.
+        pair.near.cut();
         tokio::join!(end(&mut near), end(&mut far));
         sleep(seconds(20)).await;
         assert!(!pair.modems.0.has_carrier());
         // The port can be opened by another.
         let again = line(&pair.modems.0);
         idle(&again).await;
+        // One that is dropped lets its call run to its end.
+        idle(&pair.far).await;
+        let (mut near, mut far) = call(&again, &pair.far).await;
+        drop(again);
+        sleep(seconds(60)).await;
+        says(&mut near, &mut far, b"still there").await;
+        drop(near);
+        end(&mut far).await;
+        sleep(seconds(20)).await;
+        idle(&line(&pair.modems.0)).await;
     }
 }
 
