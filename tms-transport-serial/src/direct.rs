@@ -4,6 +4,7 @@
 //! [pool](crate::pool). Both have the link on them. A null-modem cable joins the DTR of one end to the DCD of the other, and
 //! then the end of a call is seen at once; without these wires the link notices it by the silence.
 
+use crate::at::Timing;
 use crate::link::LinkOptions;
 use crate::port::{ModemPort, Open, Settings, supported};
 use async_trait::async_trait;
@@ -18,9 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-/// How often the other end is looked for.
-const POLL: Duration = Duration::from_millis(200);
-
 /// The port of a call before may still be closing.
 const CLOSING: Duration = Duration::from_millis(50);
 const CLOSINGS: u32 = 40;
@@ -29,14 +27,20 @@ const CLOSINGS: u32 = 40;
 pub struct CableDial {
     open: Box<dyn Open>,
     settings: Settings,
+    timing: Timing,
     link: LinkOptions,
 }
 
 impl CableDial {
     /// Calls over this port, as it is set.
     #[must_use]
-    pub fn new(open: Box<dyn Open>, settings: Settings, link: LinkOptions) -> Self {
-        Self { open, settings, link }
+    pub fn new(open: Box<dyn Open>, settings: Settings, timing: Timing, link: LinkOptions) -> Self {
+        Self {
+            open,
+            settings,
+            timing,
+            link,
+        }
     }
 }
 
@@ -55,7 +59,7 @@ impl Dial for CableDial {
             }
         };
         supported(port.set_dtr(true))?;
-        let cable = Cable::new(port, POLL, None);
+        let cable = Cable::new(port, self.timing.poll, None);
         let rate = Some(self.settings.rate);
         let (linked, profile) = self.link.link(cable, Role::Caller, self.settings.flow, rate, None);
         linked.up().await?;

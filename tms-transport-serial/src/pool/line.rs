@@ -132,6 +132,8 @@ impl Context {
                     failures = 0;
                     // It runs to its end, even where the line is drained.
                     ended.cancelled().await;
+                    // DTR stays low long enough for the other end to see it.
+                    sleep(timing.dtr).await;
                 }
                 Err(error) => {
                     warn!(line = line.name, %error, "port is lost");

@@ -100,7 +100,12 @@ impl Fixture for Cables {
             let mut added = line(&format!("cable-{number}"), Kind::Cable, far.opener(), profile(true));
             added.settings = settings;
             pool.handle().add(added).unwrap();
-            dials.push(CableDial::new(near.opener(), settings, LinkOptions::default()));
+            dials.push(CableDial::new(
+                near.opener(),
+                settings,
+                profile(true).timing,
+                LinkOptions::default(),
+            ));
         }
         let bench = Bench { dials, next: 0 };
         (Box::new(pool), Box::new(bench))
