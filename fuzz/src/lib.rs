@@ -22,9 +22,11 @@
 //!
 //! The replay fails where one of these is missing.
 
+mod modem;
 mod secure;
 mod session;
 
+pub use modem::at;
 pub use secure::{credential, handshake, package, record};
 pub use session::{server_session, terminal_session};
 
@@ -39,6 +41,7 @@ pub type Body = fn(&[u8]);
 
 /// The names of the targets and their bodies.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("at", at),
     ("envelope", envelope),
     ("tlv", tlv),
     ("message", message),
