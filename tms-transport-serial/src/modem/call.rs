@@ -89,8 +89,9 @@ impl Call {
 
     /// Gives back what was lent.
     fn go_home(&mut self) {
-        let Some(lent) = self.lent.take() else { return };
-        if let Some(Err(mut lent)) = self.home.take().map(|home| home.send(lent)) {
+        if let (Some(lent), Some(home)) = (self.lent.take(), self.home.take())
+            && let Err(mut lent) = home.send(lent)
+        {
             // Nobody is at home: the port closes, and a modem that knows DTR hangs up.
             let _ = lent.port.set_dtr(false);
         }

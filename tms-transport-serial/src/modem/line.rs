@@ -253,9 +253,9 @@ impl Owner {
                 match lent.engine.poll() {
                     Output::Transmit(bytes) => {
                         // A modem that is off may hold us for ever; the engine notices that no answer comes.
-                        match timeout(self.profile.timing.reply, lent.port.write_all(&bytes)).await {
-                            Ok(Err(error)) => return Over::Lost(error),
-                            Ok(Ok(())) | Err(_) => {}
+                        let writing = timeout(self.profile.timing.reply, lent.port.write_all(&bytes));
+                        if let Ok(Err(error)) = writing.await {
+                            return Over::Lost(error);
                         }
                     }
                     Output::Event(Event::Connected(connect)) => match self.connected(lent, connect).await {

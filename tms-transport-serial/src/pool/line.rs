@@ -138,7 +138,7 @@ impl Context {
                 Err(error) => {
                     warn!(line = line.name, %error, "port is lost");
                     self.show(Phase::Failed, Some(format!("port: {error}")), |counters| {
-                        counters.port_errors += 1
+                        counters.port_errors += 1;
                     });
                     let wait = timing
                         .retry

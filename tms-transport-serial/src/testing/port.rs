@@ -221,7 +221,7 @@ async fn carry(equipment: DuplexStream, way: &mut Way, arrivals: &mut Arrivals) 
             }
         }
         // The other end is gone. This one is not told.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = sending => {}
