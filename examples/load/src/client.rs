@@ -1,9 +1,11 @@
 //! A terminal reduced to its session: what it costs is not what is measured.
 
 use anyhow::{Context, Result, bail};
+use std::time::Duration;
 use tms_core::clock::{Clock, SystemClock};
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::pump::Pump;
+use tms_core::transport::{LinkProfile, Transport};
 use tms_proto::code::{ResultCode, TriggerKind};
 use tms_proto::derive::terminal_psk;
 use tms_proto::digest::Digest;
@@ -21,8 +23,8 @@ pub(crate) struct Client {
 }
 
 /// An open session, after its check-in was acknowledged.
-pub(crate) struct Open {
-    pub(crate) pump: Pump<TcpStream, TerminalEvent>,
+pub(crate) struct Open<T> {
+    pub(crate) pump: Pump<T, TerminalEvent>,
     pub(crate) session: TerminalSession,
 }
 
@@ -39,23 +41,21 @@ impl Client {
     /// One whole check-in; gives the bytes that it took both ways.
     pub(crate) async fn check_in(&mut self, address: &str) -> Result<u64> {
         let mut open = self.open(address).await?;
-        open.session.bye(open.pump.now(), ResultCode::Success)?;
-        while let Some(event) = open.pump.next(&mut open.session).await? {
-            match event {
-                TerminalEvent::Recorded => {}
-                TerminalEvent::Ended(End::Bye(_)) => return Ok(open.pump.bytes_in() + open.pump.bytes_out()),
-                other => bail!("unexpected {other:?}"),
-            }
-        }
-        bail!("the session has no end")
+        open.bye().await?;
+        Ok(open.pump.bytes_in() + open.pump.bytes_out())
     }
 
     /// Calls, authenticates, and acknowledges the plan: with a ticket, or by the main-control key the first time.
-    pub(crate) async fn open(&mut self, address: &str) -> Result<Open> {
-        self.contact += 1;
+    pub(crate) async fn open(&mut self, address: &str) -> Result<Open<TcpStream>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let mut pump = Pump::new(stream);
+        self.open_over(stream, &LinkProfile::TCP).await
+    }
+
+    /// The same over a transport that is there.
+    pub(crate) async fn open_over<T: Transport>(&mut self, transport: T, profile: &LinkProfile) -> Result<Open<T>> {
+        self.contact += 1;
+        let mut pump = Pump::new(transport).with_write_patience(profile.patience(4096).max(Duration::from_secs(30)));
         let mut report = StatusReport::new(Trigger::of(TriggerKind::Schedule), self.contact, SystemClock.now());
         report.plan = self.plan;
         let mut ephemeral = [0; 32];
@@ -77,7 +77,13 @@ impl Client {
                 }
             }
         };
-        let mut session = TerminalSession::new(&TerminalConfig::default(), &opening, ephemeral, pump.now())?;
+        let config = TerminalConfig {
+            envelope: profile.envelope,
+            max_record: profile.max_record,
+            handshake_timeout: profile.patience(4096),
+            ..TerminalConfig::default()
+        };
+        let mut session = TerminalSession::new(&config, &opening, ephemeral, pump.now())?;
         match pump.next(&mut session).await? {
             Some(TerminalEvent::Plan { plan, .. }) => {
                 let Plan { sequence, ticket, .. } = *plan;
@@ -97,7 +103,24 @@ impl Client {
     }
 }
 
-impl Open {
+impl<T: Transport> Open<T> {
+    /// Says goodbye, and waits for the server's.
+    pub(crate) async fn bye(&mut self) -> Result<()> {
+        self.session.bye(self.pump.now(), ResultCode::Success)?;
+        let mut ended = false;
+        while let Some(event) = self.pump.next(&mut self.session).await? {
+            match event {
+                TerminalEvent::Recorded => {}
+                TerminalEvent::Ended(End::Bye(_)) => ended = true,
+                other => bail!("unexpected {other:?}"),
+            }
+        }
+        if !ended {
+            bail!("the session has no end");
+        }
+        Ok(())
+    }
+
     /// Downloads an object under a sliding credit, digesting it on the way; gives the number of bytes.
     pub(crate) async fn download(&mut self, digest: Digest, window: u64) -> Result<u64> {
         let mut hasher = tms_proto::digest::Hasher::new();

@@ -6,6 +6,7 @@ mod client;
 mod download;
 mod handshake;
 mod idle;
+mod line;
 mod process;
 mod server;
 mod tls;
@@ -31,7 +32,9 @@ enum Command {
     Download(download::Options),
     /// Memory of idle authenticated sessions in the server.
     Idle(idle::Options),
-    /// All of these, with their defaults.
+    /// Use that a whole session makes of a serial line that joins two ports: download efficiency, handshakes included.
+    Line(line::Options),
+    /// All of these but the line, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
             Command::Handshake(options) => handshake::run(&options),
             Command::Download(options) => download::run(&options).await,
             Command::Idle(options) => idle::run(&options).await,
+            Command::Line(options) => line::run(&options).await,
             Command::All => {
                 check_in::run(&check_in::Options::default()).await?;
                 handshake::run(&handshake::Options::default())?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use std::sync::Arc;
+use tempfile::TempDir;
 use tms_core::blob::{BlobStore, MemoryBlobs};
 use tms_core::clock::{Clock, SystemClock};
 use tms_core::custody::{MainKey, MemoryKeys};
@@ -35,15 +36,24 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    let object: Vec<u8> = (0..options.object).map(|index| (index % 251) as u8).collect();
+    let (server, content, _directory) = server(options.terminals, object).await?;
+    let mut listener = TcpAccess::bind("127.0.0.1:0", 100_000).await?;
+    println!("{} {content}", listener.local_address()?);
+    server.serve(&mut listener).await?;
+    Ok(())
+}
+
+/// A server with so many terminals, of which the first 64 may download this object; the directory is its database's.
+pub(crate) async fn server(terminals: u64, object: Vec<u8>) -> Result<(Server, Digest, TempDir)> {
     let directory = tempfile::tempdir()?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.path().join("tms.db"), Default::default())?);
     let blobs = MemoryBlobs::new();
     let now = SystemClock.now();
     let keys = MemoryKeys::new();
-    let object: Vec<u8> = (0..options.object).map(|index| (index % 251) as u8).collect();
     let (content, size) = blobs.put(&mut object.as_slice(), None).await?;
-    for first in (0..options.terminals).step_by(1024) {
-        let ids = first..options.terminals.min(first + 1024);
+    for first in (0..terminals).step_by(1024) {
+        let ids = first..terminals.min(first + 1024);
         let mut changes = Vec::new();
         for id in ids.map(|id| TerminalId(id + 1)) {
             keys.insert(id, EPOCH, MainKey::Aes128(Secret::new(MAIN_KEY)));
@@ -76,10 +86,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut ticket_key = [0; 32];
     OsEntropy.fill(&mut ticket_key);
     let server = Server::new(services, node, anchors, TicketKey::new(ticket_key), server_options);
-    let mut listener = TcpAccess::bind("127.0.0.1:0", 100_000).await?;
-    println!("{} {content}", listener.local_address()?);
-    server.serve(&mut listener).await?;
-    Ok(())
+    Ok((server, content, directory))
 }
 
 async fn node(now: u64) -> Result<(Node, Anchors)> {

@@ -11,6 +11,7 @@ use crate::pump::Pump;
 use crate::store::{Caller, CheckIn, Credential, CredentialId, EventKind, StoreError, Terminal, TerminalId};
 use crate::transport::{Incoming, LinkProfile, PeerInfo, Transport};
 use std::sync::Arc;
+use std::time::Duration;
 use tms_proto::code::{ResultCode, Role};
 use tms_proto::credential::{Checks, CredentialError, Credentials, Remembered, VerifiedPeer};
 use tms_proto::digest::Digest;
@@ -23,6 +24,12 @@ use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSessio
 use tms_proto::tlv::Structure;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+
+/// How many bytes a handshake has at most, for the patience with it: those of a first contact, and some.
+const HANDSHAKE: u32 = 4096;
+
+/// The shortest time that a terminal has to take what is sent.
+const MIN_WRITE: Duration = Duration::from_secs(30);
 
 /// Answers a call until it ends.
 pub(super) async fn run(inner: &Arc<Inner>, incoming: Incoming, number: u64) {
@@ -88,13 +95,18 @@ enum Wake {
 impl Call<'_> {
     async fn answer(&mut self, transport: Box<dyn Transport>, profile: &LinkProfile) -> Result<(), CallError> {
         let options = &self.inner.options;
-        let mut pump = Pump::since(transport, self.inner.start);
+        let patience = profile.patience(HANDSHAKE);
+        let mut pump = Pump::since(transport, self.inner.start).with_write_patience(patience.max(MIN_WRITE));
         let mut session = ServerSession::new(
             &ServerConfig {
                 envelope: profile.envelope,
                 suites: options.suites.clone(),
                 max_record: profile.max_record,
-                handshake_timeout: options.handshake_timeout,
+                // On a line whose rate is known it is what the bytes take there (§4.9).
+                handshake_timeout: match profile.bits_per_second {
+                    Some(_) => options.handshake_timeout.max(patience),
+                    None => options.handshake_timeout,
+                },
                 idle_timeout: options.idle_timeout,
             },
             pump.now(),

@@ -36,13 +36,20 @@ const EVERY_BUSY: u32 = 4;
 const BYTES_BUSY: u64 = 512;
 
 /// How often the wait between two tries doubles.
-const MAX_BACKOFF: u32 = 3;
+const MAX_BACKOFF: u32 = 6;
+
+/// The longest wait between two tries.
+const MAX_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the peer's turn may be silent, besides what its frames take.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// When both ends are done, how long this one is there to say so again.
 const LINGER: Duration = Duration::from_secs(4);
+
+/// How often the last status is said again in that time, and how long after the one before.
+const FAREWELLS: u32 = 3;
+const FAREWELL: Duration = Duration::from_millis(400);
 
 /// After so long without a frame the next begins with a flag of its own: what stood on the line meanwhile is noise.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -61,7 +68,9 @@ pub struct Link {
     outbound: Outbound,
     pace: Pace,
     events: VecDeque<LinkEvent>,
-    /// The peer was told of no room.
+    /// The end of the peer's stream was reported.
+    ended: bool,
+    /// The peer was told of little room.
     shut: bool,
     /// When a frame was sent last.
     spoke: Option<Instant>,
@@ -105,8 +114,10 @@ struct Call {
     turn: Turn,
     /// The peer said something in its turn.
     told: bool,
-    /// Both streams are at their ends.
+    /// Both streams are at their ends, and when that is long enough ago.
     done: Option<Instant>,
+    /// How often the last status is said again, without being asked: the peer may hang up when it has heard it.
+    farewells: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +154,7 @@ impl Link {
             outbound: Outbound::new(),
             pace: Pace::new(config.bits_per_second, config.error_corrected),
             events: VecDeque::new(),
+            ended: false,
             shut: false,
             spoke: None,
             heard: now,
@@ -221,6 +233,7 @@ impl Link {
 
     fn down(&mut self, why: Down) {
         if !matches!(self.state, State::Over) {
+            self.end();
             self.state = State::Over;
             self.events.push_back(LinkEvent::Down(why));
         }
@@ -273,8 +286,8 @@ impl Link {
     fn greeted(&mut self, peer: Greeting, path: Path) {
         self.heard = self.now;
         let own = self.greeting.nonce;
-        // A path that was seen to carry seven bits is not believed to carry eight again.
-        self.greeting.seven |= path == Path::Seven;
+        // A path that was seen to carry seven bits is not believed to carry eight again; and each says what both use.
+        self.greeting.seven |= peer.seven || path == Path::Seven;
         match &mut self.state {
             State::Greeting { .. } => {
                 self.greeting.echo = Some(peer.nonce);
@@ -285,10 +298,10 @@ impl Link {
             }
             State::Open(call) if call.peer.nonce == peer.nonce => {
                 let seven = call.coding == Coding::Seven;
-                if seven != (self.greeting.seven || peer.seven) {
+                if seven != self.greeting.seven {
                     self.outbound.lose_all();
                     self.open(peer, true);
-                } else if peer.echo == Some(own) {
+                } else if peer.echo == Some(own) && peer.seven == seven {
                     // It may not know that this end knows it.
                     call.know();
                     call.status = StatusDue::Now;
@@ -312,8 +325,7 @@ impl Link {
         let own = &self.greeting;
         let half = own.half || peer.half;
         let escape = own.escape.union(peer.escape);
-        let seven = own.seven || peer.seven;
-        let known = peer.echo == Some(own.nonce);
+        let known = peer.echo == Some(own.nonce) && peer.seven == own.seven;
         // Where only one may speak the answerer greets when it is greeted, and not of its own accord.
         let answers = half && own.role == Role::Answerer;
         let greet = if greet || answers {
@@ -326,7 +338,11 @@ impl Link {
         self.deframer.ignore(escape);
         self.state = State::Open(Call {
             check: own.call(&peer),
-            coding: if seven { Coding::Seven } else { Coding::Eight(escape) },
+            coding: if own.seven {
+                Coding::Seven
+            } else {
+                Coding::Eight(escape)
+            },
             payload: u64::from(peer.payload.clamp(32, MAX_PAYLOAD)),
             known,
             peer,
@@ -340,6 +356,7 @@ impl Link {
             turn: Turn::first(half, own.role, self.now, TURN_PATIENCE),
             told: false,
             done: None,
+            farewells: FAREWELLS,
         });
     }
 
@@ -350,7 +367,6 @@ impl Link {
     /// A piece of the peer's stream.
     fn piece(&mut self, piece: &Piece<'_>, last: bool) {
         let State::Open(call) = &mut self.state else { return };
-        let ended = self.inbound.is_ended();
         let taken = self.inbound.take(piece, last);
         call.hear(self.now);
         call.told = true;
@@ -370,10 +386,7 @@ impl Link {
         if let Some(taken) = taken.filter(|taken| !taken.bytes.is_empty()) {
             self.events.push_back(LinkEvent::Received(taken.bytes));
         }
-        if self.inbound.is_ended() && !ended {
-            self.events.push_back(LinkEvent::Ended);
-        }
-        self.settle();
+        self.settle(true);
     }
 
     /// What the peer says of this end's stream.
@@ -391,27 +404,41 @@ impl Link {
             call.turn.got(self.now, call.told);
             call.told = false;
         }
-        if heard.progress || call.turn.is_half() {
+        if heard.progress {
             (call.tries, call.overdue) = (0, None);
         }
         if self.outbound.is_delivered() && !delivered {
             self.events.push_back(LinkEvent::Delivered);
         }
-        self.settle();
+        self.settle(false);
     }
 
-    /// Notes that both streams are at their ends.
-    fn settle(&mut self) {
+    /// Notes that both streams are at their ends; a peer that still sends pieces has not heard that they have come.
+    fn settle(&mut self, piece: bool) {
         if let State::Open(call) = &mut self.state
             && self.outbound.is_delivered()
             && self.inbound.is_ended()
         {
-            call.done = Some(self.now + LINGER);
+            let first = call.done.is_none();
+            if first {
+                call.status = StatusDue::Now;
+            }
+            if first || piece {
+                let linger = if call.turn.is_half() { MAX_PATIENCE } else { LINGER };
+                call.done = Some(self.now + linger);
+            }
         }
     }
 
-    /// The line is closed.
-    fn closed(&mut self) {
+    /// Reports the end of the peer's stream.
+    fn end(&mut self) {
+        if self.inbound.is_ended() && !mem::replace(&mut self.ended, true) {
+            self.events.push_back(LinkEvent::Ended);
+        }
+    }
+
+    /// Nothing more comes from the peer.
+    fn gone(&mut self, why: Down) {
         let all = self.outbound.is_closed() && self.outbound.is_empty() && matches!(self.state, State::Open(_));
         if all && self.inbound.is_ended() {
             // The peer has hung up with all that there was; its last word was lost.
@@ -420,7 +447,7 @@ impl Link {
             }
             self.down(Down::Finished);
         } else {
-            self.down(Down::Cut);
+            self.down(why);
         }
     }
 
@@ -431,7 +458,7 @@ impl Link {
         match &mut self.state {
             State::Greeting { until, .. } if now >= *until => self.down(Down::NoAnswer),
             State::Open(call) if call.done.is_some_and(|done| now >= done) => self.down(Down::Finished),
-            State::Open(_) if silent => self.down(Down::Silent),
+            State::Open(_) if silent => self.gone(Down::Silent),
             State::Open(call) => {
                 if let StatusDue::At(at) = call.status
                     && now >= at
@@ -445,7 +472,7 @@ impl Link {
                     self.counters.timeouts += 1;
                     call.tries = call.tries.saturating_add(1);
                     call.overdue = None;
-                    self.outbound.timeout();
+                    self.outbound.timeout(now, &mut self.pace);
                     if !self.outbound.is_resending() {
                         // There is something to say, and the peer has no room for it.
                         (call.ask, call.status) = (true, StatusDue::Now);
@@ -453,6 +480,7 @@ impl Link {
                 }
                 if call.turn.is_lost(now) {
                     self.counters.timeouts += 1;
+                    call.tries = call.tries.saturating_add(1);
                     self.outbound.lose_all();
                     call.turn.got(now, call.told);
                     call.told = false;
@@ -476,7 +504,9 @@ impl Link {
         };
         if call.greet.is_some_and(|at| self.now >= at) {
             let half = call.turn.is_half();
-            call.greet = (!call.known && !half).then_some(self.now + GREETING);
+            let again = !call.known && !(half && self.config.role == Role::Answerer);
+            let every = if half { GREETING_IN_TURN } else { GREETING };
+            call.greet = again.then_some(self.now + every);
             return Some(self.greet());
         }
         if !call.turn.may_speak() {
@@ -485,10 +515,13 @@ impl Link {
         if call.status == StatusDue::Now && !call.turn.is_half() {
             return Some(self.say(false));
         }
-        let payload = self.pace.payload(call.payload);
+        let mut payload = self.pace.payload(call.payload);
         let size = wide(call.coding.width(narrow(payload) + 8));
         let window = match call.turn.left(self.pace.burst()) {
-            Some(left) => left + self.outbound.flying(),
+            Some(left) => {
+                payload = payload.min(left.max(32));
+                left + self.outbound.flying()
+            }
             None => self.pace.window(size),
         };
         if let Some(cut) = self.outbound.cut(payload, call.payload, window, call.tries > 0) {
@@ -520,12 +553,19 @@ impl Link {
         if let State::Open(call) = &mut self.state {
             ask = mem::take(&mut call.ask);
             (call.status, call.unsaid, call.unsaid_bytes) = (StatusDue::No, 0, 0);
+            if call.done.is_some() && call.farewells > 0 {
+                call.farewells -= 1;
+                call.status = StatusDue::At(self.now + FAREWELL);
+            }
             let patience = self.pace.patience(self.outbound.flying()) + TURN_PATIENCE;
-            call.turn.gave(self.now, patience, self.config.role);
+            let patience = patience.saturating_mul(1 << call.tries.min(MAX_BACKOFF));
+            call.turn.gave(self.now, patience.min(MAX_PATIENCE), self.config.role);
         }
         let room = self.inbound.room_units();
         self.shut = self.inbound.room() < super::WINDOW / 4;
         self.counters.statuses += 1;
+        // Whoever hears of the end may hang up: the peer is told before.
+        self.end();
         let status = Status {
             heard: self.inbound.heard(),
             before: self.inbound.before(),
@@ -563,7 +603,8 @@ impl Link {
                 let stuck = self.outbound.is_open() || self.outbound.is_waiting();
                 if stuck && !half && call.overdue.is_none() {
                     let patience = self.pace.patience(self.outbound.flying());
-                    call.overdue = Some(self.now + patience * (1 << call.tries.min(MAX_BACKOFF)));
+                    let patience = patience.saturating_mul(1 << call.tries.min(MAX_BACKOFF));
+                    call.overdue = Some(self.now + patience.min(MAX_PATIENCE));
                 }
                 if !stuck {
                     call.overdue = None;
@@ -624,7 +665,7 @@ impl Machine for Link {
                 }
             }
             Input::Timeout => {}
-            Input::Closed => self.closed(),
+            Input::Closed => self.gone(Down::Cut),
         }
         self.tick();
     }

@@ -153,7 +153,7 @@ pub enum LinkEvent {
     Up,
     /// The next bytes of the peer's stream. They count against the window until [`Link::consumed`] says that they do not.
     Received(Bytes),
-    /// The peer's stream is at its end: all that it sent has been given.
+    /// The peer's stream is at its end: all that it sent has been given, and what tells it so has been transmitted.
     Ended,
     /// The peer has all of this end's stream, and its end: what [`Link::close`] asked for is done.
     Delivered,

@@ -178,8 +178,15 @@ impl Outbound {
     /// the way.
     pub(super) fn cut(&mut self, payload: u64, most: u64, window: u64, probing: bool) -> Option<Cut> {
         let used = (self.counter + COUNTERS - self.heard - 1) % COUNTERS;
-        if self.delivered || used >= if probing { PROBING } else { ON_THE_WAY } {
+        if self.delivered {
             return None;
+        }
+        if used >= if probing { PROBING } else { ON_THE_WAY } {
+            if !self.flight.is_empty() {
+                return None;
+            }
+            // None of those came: they are used again.
+            self.counter = (self.heard + 1) % COUNTERS;
         }
         let free = match window.checked_sub(self.flying) {
             _ if self.flight.is_empty() => most,
@@ -308,9 +315,11 @@ impl Outbound {
     }
 
     /// Nothing was heard for too long: the first frame on the way is taken for lost.
-    pub(super) fn timeout(&mut self) {
+    pub(super) fn timeout(&mut self, now: Instant, pace: &mut Pace) {
         if let Some(sent) = self.flight.pop_front() {
             self.flying -= sent.size;
+            // Where frames are too long for the line none comes, and nothing else tells.
+            pace.arrived(now, sent.size, false);
             self.lose(sent.range);
         } else if self.again.is_empty() && self.is_open() {
             self.lose(self.base..self.next);
@@ -470,14 +479,14 @@ mod tests {
         let mut line = Line::new();
         line.outbound.push(b"hello");
         line.send(50);
-        line.outbound.timeout();
+        line.outbound.timeout(NOW, &mut line.pace);
         assert_eq!(starts(&line.send(50)), [(0, 5)]);
-        line.outbound.timeout();
+        line.outbound.timeout(NOW, &mut line.pace);
         assert_eq!(line.send(50)[0].0, 2);
         line.hear(1, !0, 5);
         assert!(line.outbound.is_empty());
         // The last is still on the way, and no longer needed.
-        line.outbound.timeout();
+        line.outbound.timeout(NOW, &mut line.pace);
         assert_eq!(line.send(50), []);
     }
 
@@ -491,7 +500,7 @@ mod tests {
         assert_eq!(starts(&line.send(50)), [(5, 0)]);
         line.hear(0, !0, 5);
         assert!(line.outbound.is_empty() && !line.outbound.is_delivered());
-        line.outbound.timeout();
+        line.outbound.timeout(NOW, &mut line.pace);
         assert_eq!(starts(&line.send(50)), [(5, 0)]);
         line.hear(2, !0, 6);
         assert!(line.outbound.is_delivered() && !line.outbound.is_waiting());
@@ -520,6 +529,9 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, PROBING);
+        // When they are lost they are used again.
+        line.outbound.lose_all();
+        assert_eq!(line.outbound.cut(1, 1, u64::MAX, true).unwrap().counter, 0);
     }
 
     #[test]

@@ -23,6 +23,9 @@ const FIRST: u64 = 256;
 /// The shortest payload that frames are made for, in bytes.
 const SHORTEST: u64 = 32;
 
+/// The most seconds that a frame is made to take.
+const LONGEST: u64 = 4;
+
 /// A rate is the highest of the last one or two spans of this length.
 const SPAN: Duration = Duration::from_secs(10);
 
@@ -34,6 +37,12 @@ const TRANSIT: u64 = 500;
 
 /// Bytes on the way before anything is known of the line.
 const BLIND: u64 = 2048;
+
+/// Bytes a second that a line carries at least, before anything is known of it.
+const SLOW: u64 = 120;
+
+/// Bytes that are said in one turn before anything is known of the line.
+const FIRST_TURN: u64 = 512;
 
 /// The most that may be on the way.
 const MOST: u64 = 16 * 1024;
@@ -51,6 +60,8 @@ pub(super) struct Pace {
     /// The way there and back in milliseconds, without the time that the bytes take. It is seen only when the line was idle
     /// before.
     transit: Option<u64>,
+    /// How much longer than its bytes take an answer took, in milliseconds: it may have had to queue in the peer.
+    answer: Peak,
     /// Bytes that have gone through the line, whether they came or not, and when the last did.
     passed: u64,
     passed_at: Instant,
@@ -85,6 +96,7 @@ impl Pace {
             },
             measured: Peak::new(),
             transit: None,
+            answer: Peak::new(),
             passed: 0,
             passed_at: Instant::from_millis(0),
         }
@@ -92,6 +104,11 @@ impl Pace {
 
     /// The payload that wastes least: what headers cost, and what is lost with a frame that is hit, are the same.
     pub(super) fn payload(&self, most: u64) -> u64 {
+        // On a slow line nobody waits for one frame longer than some seconds.
+        let most = match self.said {
+            Some(rate) => most.min((rate * LONGEST).max(SHORTEST)),
+            None => most,
+        };
         let square = (OVERHEAD * LOSS).saturating_mul(self.total) / self.lost.max(1);
         square.isqrt().clamp(SHORTEST.min(most), most)
     }
@@ -109,6 +126,8 @@ impl Pace {
     /// Bytes that should be on the way: what the line holds, and two or three frames.
     pub(super) fn window(&self, frame: u64) -> u64 {
         let held = match (self.rate(), self.transit) {
+            // What is said of a line is not believed for much before it was seen.
+            (Some(rate), None) => ((TRANSIT + SLACK).saturating_mul(rate) / 1000).min(BLIND),
             (Some(rate), transit) => transit.unwrap_or(TRANSIT).saturating_add(SLACK).saturating_mul(rate) / 1000,
             (None, _) => BLIND,
         };
@@ -119,15 +138,21 @@ impl Pace {
     pub(super) fn patience(&self, flight: u64) -> Duration {
         let line = match self.rate() {
             Some(rate) => flight.saturating_mul(1000) / rate.max(1),
-            None => 1000,
+            None => flight.saturating_mul(1000) / SLOW,
         };
-        let transit = self.transit.unwrap_or(TRANSIT * 2);
-        Duration::from_millis(line.saturating_add(2 * transit).saturating_add(4 * SLACK))
+        let transit = self
+            .transit
+            .unwrap_or(TRANSIT * 2)
+            .max(self.answer.most().unwrap_or_default());
+        Duration::from_millis(line.saturating_add(transit + transit / 2).saturating_add(2 * SLACK))
     }
 
     /// Bytes that should be said in one turn: some seconds of the line.
     pub(super) fn burst(&self) -> u64 {
-        self.rate().map_or(BLIND, |rate| (4 * rate).clamp(512, MOST / 2))
+        match (self.rate(), self.measured.most()) {
+            (Some(rate), Some(_)) => (4 * rate).clamp(FIRST_TURN, MOST / 2),
+            _ => FIRST_TURN,
+        }
     }
 
     pub(super) fn depart(&mut self, now: Instant, flight: u64, own: u64, pressed: bool) -> Departure {
@@ -163,12 +188,13 @@ impl Pace {
             let rate = (self.passed - departure.passed).saturating_mul(1000) / since;
             self.measured.note(now, rate);
         }
+        let line = match self.rate() {
+            Some(rate) => departure.flight.saturating_mul(1000) / rate.max(1),
+            None => 0,
+        };
+        let transit = millis(now.saturating_since(departure.at)).saturating_sub(line);
+        self.answer.note(now, transit);
         if departure.idle {
-            let line = match self.rate() {
-                Some(rate) => departure.flight.saturating_mul(1000) / rate.max(1),
-                None => 0,
-            };
-            let transit = millis(now.saturating_since(departure.at)).saturating_sub(line);
             self.transit = Some(match self.transit {
                 Some(known) if known < transit => known + (transit - known) / 8,
                 _ => transit,

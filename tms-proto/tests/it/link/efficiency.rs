@@ -32,7 +32,7 @@ fn measure(seed: u64, latency: u64, noise: &Noise, half: bool) -> Measured {
     let way = |seed| Way::new(seed, 9600, latency, noise.clone());
     let mut world = World::new(ends, [way(seed * 2), way(seed * 2 + 1)]);
     world.trace = std::env::var_os("TMS_TRACE").map(|_| Vec::new());
-    world.run(20_000, |_| false);
+    world.run(20_000, |ends| ends.iter().all(|end| end.ended && end.delivered));
     if let Some(trace) = &world.trace {
         std::fs::write(format!("/tmp/lktrace.{seed}.{}", noise.bit), trace.join("\n")).unwrap();
     }

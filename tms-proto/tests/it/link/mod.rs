@@ -2,4 +2,5 @@
 
 mod efficiency;
 mod line;
+mod simulation;
 mod world;

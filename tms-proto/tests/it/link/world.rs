@@ -23,7 +23,10 @@ pub(crate) struct End {
     pub(crate) ended: bool,
     pub(crate) delivered: bool,
     pub(crate) down: Option<Down>,
+    /// It was told that the line is closed.
     pub(crate) closed_line: bool,
+    /// It has hung up.
+    pub(crate) hung_up: bool,
 }
 
 impl End {
@@ -42,6 +45,7 @@ impl End {
             delivered: false,
             down: None,
             closed_line: false,
+            hung_up: false,
         }
     }
 
@@ -151,12 +155,15 @@ impl World {
                 .chain(self.ways.iter().filter_map(Way::due))
                 .chain(self.cut.filter(|cut| *cut > self.now))
                 .min();
-            let Some(next) = next else { return };
+            // Where only one has hung up the other is to hear of it.
+            let next = next.unwrap_or(self.now + 1);
             self.now = next.max(self.now + 1);
             let now = Instant::from_millis(self.now / 1000);
             let cut = self.cut.is_some_and(|cut| self.now >= cut);
             for one in 0..2 {
                 let bytes = self.ways[one].take(self.now);
+                // One that hangs up is heard to the last byte that it sent.
+                let cut = cut || self.ends[one].hung_up && bytes.is_empty() && self.ways[one].due().is_none();
                 let end = &mut self.ends[1 - one];
                 if end.down.is_some() {
                     continue;
@@ -192,7 +199,10 @@ impl World {
                 Output::Event(event) => self.ends[one].event(event),
                 // A deadline that has passed comes with the next input, in a millisecond.
                 Output::Wait(until) => return until.map(|until| (until.as_millis() * 1000).max(self.now + 1000)),
-                Output::Close => return None,
+                Output::Close => {
+                    self.ends[one].hung_up = true;
+                    return None;
+                }
             }
         }
     }
