@@ -124,9 +124,15 @@ impl Cable {
 impl AsyncRead for Cable {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.port).poll_read(cx, buf);
-        if read.is_pending() && self.poll_over(cx) {
-            return Poll::Ready(Ok(()));
+        if read.is_pending() {
+            return if self.poll_over(cx) {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
+        // Whoever says something is there, and may go before the next look.
+        self.seen = self.seen || self.port.signals().is_ok_and(|signals| signals.carrier);
         read
     }
 }
