@@ -4,7 +4,8 @@ use std::time::Duration;
 use tms_core::transport::CallerNumber;
 use tms_transport_serial::at::{Connect, Failure, Phase, Profile};
 use tms_transport_serial::modem::{Call, DialError, ModemLine, NoCall};
-use tms_transport_serial::testing::{Exchange, Habit, Line, Quirks, Results, Settings, SimModem};
+use tms_transport_serial::port::{SerialPort, Settings as PortSettings};
+use tms_transport_serial::testing::{Exchange, Habit, Line, Pty, Quirks, Results, Settings, SimModem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
@@ -398,6 +399,38 @@ async fn a_line_that_is_cut_hangs_up() {
         end(&mut far).await;
         sleep(seconds(20)).await;
         idle(&line(&pair.modems.0)).await;
+    }
+}
+
+#[tokio::test]
+async fn modems_behind_devices_are_used_like_others() {
+    let exchange = Exchange::new(Settings::quick());
+    let quirks = || Quirks {
+        no_lines: true,
+        ..Quirks::default()
+    };
+    let modems = (exchange.modem("100", quirks()), exchange.modem("200", quirks()));
+    let devices = (modems.0.pty().unwrap(), modems.1.pty().unwrap());
+    assert!(modems.0.pty().is_err(), "its port is taken");
+    let line = |device: &Pty| {
+        let open = SerialPort::opener(device.path(), PortSettings::default());
+        ModemLine::start("device", open, crate::bench::profile(true))
+    };
+    let (near_line, far_line) = (line(&devices.0), line(&devices.1));
+    for _ in 0..3 {
+        idle(&far_line).await;
+        let (mut near, mut far) = call(&near_line, &far_line).await;
+        let all: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+        let mut heard = vec![0; all.len()];
+        let (written, read) = tokio::join!(near.write_all(&all), far.read_exact(&mut heard));
+        written.unwrap();
+        read.unwrap();
+        assert!(heard == all, "another byte");
+        drop(near);
+        end(&mut far).await;
+        drop(far);
+        idle(&near_line).await;
+        assert!(!modems.0.has_carrier());
     }
 }
 
