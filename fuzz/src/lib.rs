@@ -23,10 +23,12 @@
 //! The replay fails where one of these is missing.
 
 mod link;
+mod modem;
 mod secure;
 mod session;
 
 pub use link::link;
+pub use modem::at;
 pub use secure::{credential, handshake, package, record};
 pub use session::{server_session, terminal_session};
 
@@ -41,6 +43,7 @@ pub type Body = fn(&[u8]);
 
 /// The names of the targets and their bodies.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("at", at),
     ("envelope", envelope),
     ("link", link),
     ("tlv", tlv),

@@ -4,6 +4,7 @@
 //! [pool](crate::pool). Both have the link on them. A null-modem cable joins the DTR of one end to the DCD of the other, and
 //! then the end of a call is seen at once; without these wires the link notices it by the silence.
 
+use crate::at::Timing;
 use crate::link::LinkOptions;
 use crate::port::{ModemPort, Open, Settings, supported};
 use async_trait::async_trait;
@@ -16,10 +17,7 @@ use tms_core::transport::{Dial, Outgoing, PeerInfo};
 use tms_proto::link::Role;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
-use tokio_util::sync::DropGuard;
-
-/// How often the other end is looked for.
-const POLL: Duration = Duration::from_millis(200);
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 /// The port of a call before may still be closing.
 const CLOSING: Duration = Duration::from_millis(50);
@@ -29,14 +27,20 @@ const CLOSINGS: u32 = 40;
 pub struct CableDial {
     open: Box<dyn Open>,
     settings: Settings,
+    timing: Timing,
     link: LinkOptions,
 }
 
 impl CableDial {
     /// Calls over this port, as it is set.
     #[must_use]
-    pub fn new(open: Box<dyn Open>, settings: Settings, link: LinkOptions) -> Self {
-        Self { open, settings, link }
+    pub fn new(open: Box<dyn Open>, settings: Settings, timing: Timing, link: LinkOptions) -> Self {
+        Self {
+            open,
+            settings,
+            timing,
+            link,
+        }
     }
 }
 
@@ -55,7 +59,7 @@ impl Dial for CableDial {
             }
         };
         supported(port.set_dtr(true))?;
-        let cable = Cable::new(port, POLL, None);
+        let cable = Cable::new(port, self.timing.poll, None);
         let rate = Some(self.settings.rate);
         let (linked, profile) = self.link.link(cable, Role::Caller, self.settings.flow, rate, None);
         linked.up().await?;
@@ -75,23 +79,33 @@ pub(crate) struct Cable {
     /// Somebody was seen at the other end.
     seen: bool,
     over: bool,
+    /// Ready when the line is cut.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// Dropped after the port.
     _guard: Option<DropGuard>,
 }
 
 impl Cable {
-    pub(crate) fn new(port: Box<dyn ModemPort>, poll: Duration, guard: Option<DropGuard>) -> Self {
+    pub(crate) fn new(
+        mut port: Box<dyn ModemPort>,
+        poll: Duration,
+        pool: Option<(CancellationToken, DropGuard)>,
+    ) -> Self {
+        let (cut, guard) = pool.unzip();
+        let seen = port.signals().is_ok_and(|signals| signals.carrier);
         Self {
             port,
             poll,
             tick: Box::pin(sleep(poll)),
-            seen: false,
+            seen,
             over: false,
+            cut: cut.map(|cut| Box::pin(cut.cancelled_owned())),
             _guard: guard,
         }
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.over = self.over || self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready());
         while !self.over && self.tick.as_mut().poll(cx).is_ready() {
             self.tick.as_mut().reset(tokio::time::Instant::now() + self.poll);
             match supported(self.port.signals()) {
@@ -110,9 +124,15 @@ impl Cable {
 impl AsyncRead for Cable {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.port).poll_read(cx, buf);
-        if read.is_pending() && self.poll_over(cx) {
-            return Poll::Ready(Ok(()));
+        if read.is_pending() {
+            return if self.poll_over(cx) {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
+        // Whoever says something is there, and may go before the next look.
+        self.seen = self.seen || self.port.signals().is_ok_and(|signals| signals.carrier);
         read
     }
 }

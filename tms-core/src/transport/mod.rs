@@ -126,7 +126,8 @@ pub struct Outgoing {
 #[async_trait]
 pub trait Dial: Send {
     /// Calls the server, by whatever numbers or addresses it has, each once at most. When to try again is the caller's to
-    /// say. Dropping the future hangs up.
+    /// say; a number that may not be called yet is passed over, and where nothing is left that is an error at once. Dropping
+    /// the future hangs up.
     async fn dial(&mut self) -> io::Result<Outgoing>;
 }
 

@@ -16,7 +16,7 @@ impl Connect {
     /// the port's own says nothing.
     #[must_use]
     pub fn line_rate(&self, rate: u32) -> Option<u32> {
-        self.carrier.or(self.speed.filter(|speed| *speed < rate))
+        self.carrier.or_else(|| self.speed.filter(|speed| *speed < rate))
     }
 
     /// Reads what stands after `CONNECT`.

@@ -347,7 +347,7 @@ impl Engine {
                 self.prepare(true);
             }
             State::Ringing(_) | State::Idle { .. } | State::Probing { .. } | State::Failed { .. } => {
-                self.prepare(false)
+                self.prepare(false);
             }
             State::Preparing { .. } | State::Closed => {}
         }

@@ -15,6 +15,7 @@ use tms_proto::machine::{Input, Machine, Output};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// What a line lends to a call.
 pub(super) struct Lent {
@@ -25,14 +26,14 @@ pub(super) struct Lent {
 
 /// A call that is up: the raw line, as noisy as it is.
 ///
-/// Reads come to their end when the carrier falls, when the modem says so, or when the line is closed; writes fail then.
+/// Reads come to their end when the carrier falls, when the modem says so, or when the line is cut; writes fail then.
 /// Dropping it hangs up.
 pub struct Call {
     /// There until the call is over.
     lent: Option<Lent>,
     home: Option<oneshot::Sender<Lent>>,
-    /// Resolved when the line is closed.
-    revoked: oneshot::Receiver<()>,
+    /// Ready when the line is cut.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Bytes that came with the connection.
     rest: Bytes,
     connect: Connect,
@@ -50,22 +51,22 @@ impl Call {
         connect: Connect,
         rest: Bytes,
         poll: Duration,
-    ) -> (Self, oneshot::Receiver<Lent>, oneshot::Sender<()>) {
+        cut: CancellationToken,
+    ) -> (Self, oneshot::Receiver<Lent>) {
         let (home, comes_home) = oneshot::channel();
-        let (revoke, revoked) = oneshot::channel();
         let call = Self {
             caller: lent.engine.caller(),
             called: lent.engine.called().cloned(),
             lent: Some(lent),
             home: Some(home),
-            revoked,
+            cut: Box::pin(cut.cancelled_owned()),
             rest,
             connect,
             poll,
             tick: Box::pin(sleep(poll)),
             over: false,
         };
-        (call, comes_home, revoke)
+        (call, comes_home)
     }
 
     /// What the modem said of the connection.
@@ -88,8 +89,9 @@ impl Call {
 
     /// Gives back what was lent.
     fn go_home(&mut self) {
-        let Some(lent) = self.lent.take() else { return };
-        if let Some(Err(mut lent)) = self.home.take().map(|home| home.send(lent)) {
+        if let (Some(lent), Some(home)) = (self.lent.take(), self.home.take())
+            && let Err(mut lent) = home.send(lent)
+        {
             // Nobody is at home: the port closes, and a modem that knows DTR hangs up.
             let _ = lent.port.set_dtr(false);
         }
@@ -103,8 +105,7 @@ impl Call {
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Its answer is taken once.
-        self.over = self.over || Pin::new(&mut self.revoked).poll(cx).is_ready();
+        self.over = self.over || self.cut.as_mut().poll(cx).is_ready();
         let Some(lent) = &mut self.lent else {
             return Poll::Ready(());
         };

@@ -14,6 +14,7 @@ use tms_proto::machine::{Input, Machine, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 /// Why a call could not be made.
@@ -42,9 +43,10 @@ enum Order {
     Answer(Answer<Call, NoCall>),
 }
 
-/// A telephone line with a modem on it. Dropping this ends a call that is up, and closes the port.
+/// A telephone line with a modem on it. When this is dropped, a call that is up runs to its end, and the port is closed then.
 #[derive(Debug)]
 pub struct ModemLine {
+    cut: CancellationToken,
     orders: mpsc::Sender<Order>,
     status: watch::Receiver<Status>,
 }
@@ -61,7 +63,9 @@ impl ModemLine {
             fault: None,
             counters: Counters::default(),
         });
+        let cut = CancellationToken::new();
         let owner = Owner {
+            cut: cut.clone(),
             name: name.into(),
             open,
             profile,
@@ -72,13 +76,22 @@ impl ModemLine {
             answering: None,
         };
         tokio::spawn(owner.run());
-        Self { orders, status: seen }
+        Self {
+            cut,
+            orders,
+            status: seen,
+        }
     }
 
     /// How the line is now.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Ends the call that is up, hangs up and closes the port, for good.
+    pub fn cut(&self) {
+        self.cut.cancel();
     }
 
     /// How the line is, as it changes.
@@ -136,6 +149,8 @@ enum Over {
 }
 
 struct Owner {
+    /// The line ends.
+    cut: CancellationToken,
     name: String,
     open: Box<dyn Open>,
     profile: Profile,
@@ -180,6 +195,7 @@ impl Owner {
             failures += 1;
             tokio::select! {
                 () = sleep(wait) => {}
+                () = self.cut.cancelled() => return,
                 order = self.orders.recv() => match order {
                     // At once, then.
                     Some(Order::Dial(number, answer)) => self.to_dial = Some((number, answer)),
@@ -237,9 +253,9 @@ impl Owner {
                 match lent.engine.poll() {
                     Output::Transmit(bytes) => {
                         // A modem that is off may hold us for ever; the engine notices that no answer comes.
-                        match timeout(self.profile.timing.reply, lent.port.write_all(&bytes)).await {
-                            Ok(Err(error)) => return Over::Lost(error),
-                            Ok(Ok(())) | Err(_) => {}
+                        let writing = timeout(self.profile.timing.reply, lent.port.write_all(&bytes));
+                        if let Ok(Err(error)) = writing.await {
+                            return Over::Lost(error);
                         }
                     }
                     Output::Event(Event::Connected(connect)) => match self.connected(lent, connect).await {
@@ -273,6 +289,10 @@ impl Owner {
                     Ok(None) => {}
                     Err(error) => return Over::Lost(error),
                 },
+                () = self.cut.cancelled() => {
+                    leave(lent).await;
+                    return Over::Closed;
+                }
                 order = self.orders.recv() => match order {
                     Some(order) => self.order(&mut lent, order),
                     None => {
@@ -303,6 +323,12 @@ impl Owner {
                 if lent.engine.phase() == Phase::Failed {
                     lent.engine.hang_up(now);
                 }
+            }
+            // The call before was given up a moment ago, and is being broken off.
+            (Order::Dial(number, answer), Phase::Dialling)
+                if self.to_dial.is_none() && self.dialling.as_ref().is_some_and(oneshot::Sender::is_closed) =>
+            {
+                self.to_dial = Some((number, answer));
             }
             (Order::Dial(_, answer), _) => drop(answer.send(Err(DialError::InUse))),
             (Order::Answer(answer), _) => match lent.engine.answer(now) {
@@ -370,7 +396,7 @@ impl Owner {
             rest.extend_from_slice(&bytes);
         }
         let poll = self.profile.timing.poll;
-        let (call, mut comes_home, revoke) = Call::new(lent, connect, Bytes::from(rest), poll);
+        let (call, mut comes_home) = Call::new(lent, connect, Bytes::from(rest), poll, self.cut.clone());
         info!(line = self.name, ?call, "connected");
         self.status.send_modify(|status| {
             (status.phase, status.incoming) = (Phase::Online, false);
@@ -386,7 +412,7 @@ impl Owner {
         } else if let Some(answer) = self.answering.take() {
             let _ = answer.send(Ok(call));
         }
-        let mut revoke = Some(revoke);
+        let mut closed = false;
         let patience = self.profile.timing.reply;
         let mut lent = loop {
             let waiting = self.to_dial.is_some();
@@ -395,13 +421,13 @@ impl Owner {
                     Ok(lent) => break lent,
                     Err(_) => return Err(Over::Lost(io::ErrorKind::BrokenPipe.into())),
                 },
-                order = self.orders.recv(), if revoke.is_some() => match order {
+                order = self.orders.recv(), if !closed => match order {
                     // Whoever had the call may be about to end it.
                     Some(Order::Dial(number, answer)) if !waiting => self.to_dial = Some((number, answer)),
                     Some(Order::Dial(_, answer)) => drop(answer.send(Err(DialError::InUse))),
                     Some(Order::Answer(answer)) => drop(answer.send(Err(NoCall))),
-                    // The line was dropped: the call ends.
-                    None => revoke = None,
+                    // The line was dropped: the call is its last.
+                    None => closed = true,
                 },
                 () = sleep(patience), if waiting => if let Some((_, answer)) = self.to_dial.take() {
                     let _ = answer.send(Err(DialError::InUse));
@@ -410,7 +436,7 @@ impl Owner {
         };
         linger(&mut lent, self.profile.timing.linger).await;
         lent.engine.hang_up(lent.time.now());
-        if revoke.is_none() {
+        if closed || self.cut.is_cancelled() {
             leave(lent).await;
             return Err(Over::Closed);
         }

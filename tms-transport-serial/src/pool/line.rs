@@ -21,6 +21,7 @@ pub(super) struct Context {
     pub(super) slots: Slots,
     pub(super) calls: mpsc::Sender<Incoming>,
     pub(super) drain: CancellationToken,
+    pub(super) cut: CancellationToken,
     /// Calls on which no link came up.
     pub(super) silent: Arc<AtomicU64>,
     pub(super) status: watch::Sender<Status>,
@@ -85,6 +86,7 @@ impl Context {
         tokio::select! {
             () = serving => {}
             () = showing => {}
+            () = self.cut.cancelled() => modem.cut(),
         }
     }
 
@@ -130,11 +132,13 @@ impl Context {
                     failures = 0;
                     // It runs to its end, even where the line is drained.
                     ended.cancelled().await;
+                    // DTR stays low long enough for the other end to see it.
+                    sleep(timing.dtr).await;
                 }
                 Err(error) => {
                     warn!(line = line.name, %error, "port is lost");
                     self.show(Phase::Failed, Some(format!("port: {error}")), |counters| {
-                        counters.port_errors += 1
+                        counters.port_errors += 1;
                     });
                     let wait = timing
                         .retry
@@ -160,7 +164,8 @@ impl Context {
         let slot = self.slots.take().await;
         let over = CancellationToken::new();
         let rate = Some(line.settings.rate);
-        let cable = Cable::new(port, line.profile.timing.poll, Some(over.clone().drop_guard()));
+        let guard = over.clone().drop_guard();
+        let cable = Cable::new(port, line.profile.timing.poll, Some((self.cut.clone(), guard)));
         let (linked, profile) = line.link.link(cable, Role::Answerer, line.settings.flow, rate, None);
         if let Err(error) = linked.up().await {
             self.nobody(&line.name, &error);

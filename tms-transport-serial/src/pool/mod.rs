@@ -95,17 +95,19 @@ struct Entry {
     kind: Kind,
     status: watch::Receiver<Status>,
     drain: CancellationToken,
+    cut: CancellationToken,
     silent: Arc<AtomicU64>,
     task: AbortHandle,
 }
 
 impl Drop for Entry {
+    /// The task ends with the call that is up.
     fn drop(&mut self) {
-        self.task.abort();
+        self.drain.cancel();
     }
 }
 
-/// One listener over many lines. Dropping it closes them.
+/// One listener over many lines. When it is dropped no more calls are taken, and those that are up run to their ends.
 #[derive(Debug)]
 pub struct Pool {
     calls: mpsc::Receiver<Incoming>,
@@ -196,11 +198,13 @@ impl PoolHandle {
             counters: Counters::default(),
         });
         let (name, kind) = (line.name.clone(), line.kind);
-        let (drain, silent) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
+        let silent = Arc::new(AtomicU64::new(0));
         let context = Context {
             slots: self.slots.clone(),
             calls: self.calls.clone(),
             drain: drain.clone(),
+            cut: cut.clone(),
             silent: Arc::clone(&silent),
             status: shows,
         };
@@ -209,6 +213,7 @@ impl PoolHandle {
             kind,
             status,
             drain,
+            cut,
             silent,
             task,
         };
@@ -226,7 +231,8 @@ impl PoolHandle {
     /// Takes a line away at once, and ends its call. False where there is no such line.
     pub fn remove(&self, name: &str) -> bool {
         let removed = self.locked().remove(name);
-        removed.is_some_and(|entry| !entry.task.is_finished())
+        let removed = removed.filter(|entry| !entry.task.is_finished());
+        removed.inspect(|entry| entry.cut.cancel()).is_some()
     }
 
     /// How all lines are, by name. Lines that were drained and have gone are not among them.

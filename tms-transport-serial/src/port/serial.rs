@@ -77,6 +77,7 @@ impl SerialPort {
     ///
     /// # Errors
     /// Where the system has none left.
+    #[cfg(unix)]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (one, other) = serial2_tokio::SerialPort::pair()?;
         Ok((Self(one), Self(other)))

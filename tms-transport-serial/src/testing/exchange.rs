@@ -205,7 +205,7 @@ impl Exchange {
                     .get(*number)
                     .is_some_and(|member| !member.engaged && member.plugged)
             };
-            members.iter().find(free).or(members.first())
+            members.iter().find(free).or_else(|| members.first())
         });
         let dialled = free.cloned().unwrap_or_else(|| dialled.to_owned());
         let dialled = dialled.as_str();

@@ -31,12 +31,16 @@ mod exchange;
 mod line;
 mod modem;
 mod port;
+#[cfg(unix)]
+mod pty;
 mod quirk;
 
 pub use exchange::{Exchange, Habit, Settings};
 pub use line::{Bursts, Line, Noise};
 pub use modem::SimModem;
 pub use port::{CableEnd, SimPort, cable};
+#[cfg(unix)]
+pub use pty::Pty;
 pub use quirk::{Quirks, Results};
 
 use crate::at::Timing;

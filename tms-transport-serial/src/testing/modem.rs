@@ -107,6 +107,10 @@ impl SimModem {
         Box::new(move || open(&wires, &ports))
     }
 
+    pub(super) fn open(&self) -> io::Result<SimPort> {
+        open(&self.wires, &self.ports)
+    }
+
     /// Switches its power. One that had none has forgotten its settings.
     pub fn power(&self, on: bool) {
         let _ = self.signals.send(Signal::Power(on));

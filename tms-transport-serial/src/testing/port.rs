@@ -180,9 +180,12 @@ async fn plug(
 ) {
     let mut dtr = near.dtr.subscribe();
     let wires = async {
-        while dtr.changed().await.is_ok() {
+        loop {
             let on = *dtr.borrow_and_update();
             far.set(|signals| (signals.carrier, signals.ready) = (on, on));
+            if dtr.changed().await.is_err() {
+                return;
+            }
         }
     };
     let bytes = async {
@@ -218,7 +221,7 @@ async fn carry(equipment: DuplexStream, way: &mut Way, arrivals: &mut Arrivals) 
             }
         }
         // The other end is gone. This one is not told.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = sending => {}

@@ -5,44 +5,28 @@ use async_trait::async_trait;
 use std::io;
 use std::time::Duration;
 use tms_core::testing::transport::Fixture;
-use tms_core::transport::{Dial, Incoming, Listener, Outgoing};
+use tms_core::transport::{Dial, Listener, Outgoing};
 use tms_transport_serial::LinkOptions;
 use tms_transport_serial::at::Phase;
 use tms_transport_serial::dial::Dialler;
 use tms_transport_serial::direct::CableDial;
 use tms_transport_serial::pool::{Kind, Pool};
 use tms_transport_serial::port::Settings as PortSettings;
-use tms_transport_serial::testing::{CableEnd, Exchange, Settings, SimModem, cable};
-
-/// A listener, with what it needs to live.
-struct Held<T> {
-    pool: Pool,
-    _held: T,
-}
-
-#[async_trait]
-impl<T: Send> Listener for Held<T> {
-    async fn accept(&mut self) -> io::Result<Incoming> {
-        self.pool.accept().await
-    }
-}
+use tms_transport_serial::testing::{Exchange, Settings, cable};
 
 /// More terminals than any clause has calls: one that still hangs up is passed over.
 const TERMINALS: usize = 12;
 
 struct Modems;
 
-struct Terminals {
-    diallers: Vec<Dialler>,
-    _modems: Vec<SimModem>,
-}
+struct Terminals(Vec<Dialler>);
 
 #[async_trait]
 impl Dial for Terminals {
     async fn dial(&mut self) -> io::Result<Outgoing> {
         loop {
             let idle = |dialler: &&mut Dialler| dialler.line().status().phase == Phase::Idle;
-            if let Some(dialler) = self.diallers.iter_mut().find(idle) {
+            if let Some(dialler) = self.0.iter_mut().find(idle) {
                 return dialler.dial().await;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -55,10 +39,7 @@ impl Fixture for Modems {
     async fn listen(&self, calls: usize) -> (Box<dyn Listener>, Box<dyn Dial>) {
         let exchange = Exchange::new(Settings::quick());
         let (pool, modems) = pool(&exchange, TERMINALS, calls, true);
-        let mut terminals = Terminals {
-            diallers: Vec::new(),
-            _modems: Vec::new(),
-        };
+        let mut terminals = Terminals(Vec::new());
         for number in 0..TERMINALS {
             let caller = caller(
                 &exchange,
@@ -67,8 +48,8 @@ impl Fixture for Modems {
                 EAGER,
                 true,
             );
-            terminals.diallers.push(caller.dialler);
-            terminals._modems.push(caller.modem);
+            terminals.0.push(caller.dialler);
+            std::mem::forget(caller.modem);
         }
         // Nobody is called before he is there.
         while pool
@@ -79,8 +60,9 @@ impl Fixture for Modems {
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let listener = Held { pool, _held: modems };
-        (Box::new(listener), Box::new(terminals))
+        // Calls outlive those who took and made them; so must the modems, and they end with the test.
+        std::mem::forget(modems);
+        (Box::new(pool), Box::new(terminals))
     }
 }
 
@@ -93,7 +75,6 @@ struct Cables;
 struct Bench {
     dials: Vec<CableDial>,
     next: usize,
-    _ends: Vec<CableEnd>,
 }
 
 #[async_trait]
@@ -113,23 +94,21 @@ impl Fixture for Cables {
             ..PortSettings::default()
         };
         let pool = Pool::new(calls);
-        let (mut ends, mut dials, mut far_ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut dials = Vec::new();
         for number in 0..TERMINALS {
             let (near, far) = cable(Settings::quick().line);
             let mut added = line(&format!("cable-{number}"), Kind::Cable, far.opener(), profile(true));
             added.settings = settings;
             pool.handle().add(added).unwrap();
-            dials.push(CableDial::new(near.opener(), settings, LinkOptions::default()));
-            ends.push(near);
-            far_ends.push(far);
+            dials.push(CableDial::new(
+                near.opener(),
+                settings,
+                profile(true).timing,
+                LinkOptions::default(),
+            ));
         }
-        let bench = Bench {
-            dials,
-            next: 0,
-            _ends: ends,
-        };
-        let listener = Held { pool, _held: far_ends };
-        (Box::new(listener), Box::new(bench))
+        let bench = Bench { dials, next: 0 };
+        (Box::new(pool), Box::new(bench))
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 use tms_core::transport::CallerNumber;
 use tms_transport_serial::at::{Connect, Failure, Phase, Profile};
 use tms_transport_serial::modem::{Call, DialError, ModemLine, NoCall};
-use tms_transport_serial::testing::{Exchange, Habit, Line, Quirks, Results, Settings, SimModem};
+use tms_transport_serial::port::{SerialPort, Settings as PortSettings};
+use tms_transport_serial::testing::{Exchange, Habit, Line, Pty, Quirks, Results, Settings, SimModem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
@@ -370,7 +371,7 @@ async fn a_port_that_goes_away_is_opened_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_that_is_dropped_hangs_up() {
+async fn a_line_that_is_cut_hangs_up() {
     for quirks in [
         Quirks::default(),
         Quirks {
@@ -380,13 +381,56 @@ async fn a_line_that_is_dropped_hangs_up() {
     ] {
         let pair = pair(quirks, Quirks::default());
         let (mut near, mut far) = call(&pair.near, &pair.far).await;
-        drop(pair.near);
+        // Dropping the line leaves its call alone, but it is its last.
+        pair.near.cut();
         tokio::join!(end(&mut near), end(&mut far));
         sleep(seconds(20)).await;
         assert!(!pair.modems.0.has_carrier());
         // The port can be opened by another.
         let again = line(&pair.modems.0);
         idle(&again).await;
+        // One that is dropped lets its call run to its end.
+        idle(&pair.far).await;
+        let (mut near, mut far) = call(&again, &pair.far).await;
+        drop(again);
+        sleep(seconds(60)).await;
+        says(&mut near, &mut far, b"still there").await;
+        drop(near);
+        end(&mut far).await;
+        sleep(seconds(20)).await;
+        idle(&line(&pair.modems.0)).await;
+    }
+}
+
+#[tokio::test]
+async fn modems_behind_devices_are_used_like_others() {
+    let exchange = Exchange::new(Settings::quick());
+    let quirks = || Quirks {
+        no_lines: true,
+        ..Quirks::default()
+    };
+    let modems = (exchange.modem("100", quirks()), exchange.modem("200", quirks()));
+    let devices = (modems.0.pty().unwrap(), modems.1.pty().unwrap());
+    assert!(modems.0.pty().is_err(), "its port is taken");
+    let line = |device: &Pty| {
+        let open = SerialPort::opener(device.path(), PortSettings::default());
+        ModemLine::start("device", open, crate::bench::profile(true))
+    };
+    let (near_line, far_line) = (line(&devices.0), line(&devices.1));
+    for _ in 0..3 {
+        idle(&far_line).await;
+        let (mut near, mut far) = call(&near_line, &far_line).await;
+        let all: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+        let mut heard = vec![0; all.len()];
+        let (written, read) = tokio::join!(near.write_all(&all), far.read_exact(&mut heard));
+        written.unwrap();
+        read.unwrap();
+        assert!(heard == all, "another byte");
+        drop(near);
+        end(&mut far).await;
+        drop(far);
+        idle(&near_line).await;
+        assert!(!modems.0.has_carrier());
     }
 }
 
