@@ -579,13 +579,16 @@ mod tests {
             let content = vec![round; 3_000];
             let mut heard = vec![0; 3_000];
             let (said, read) = tokio::join!(caller.write_all(&content), answerer.read_exact(&mut heard));
-            (said.unwrap(), read.unwrap());
+            said.unwrap();
+            read.unwrap();
             assert_eq!(heard, content);
             let (said, read) = tokio::join!(answerer.write_all(&content), caller.read_exact(&mut heard));
-            (said.unwrap(), read.unwrap());
+            said.unwrap();
+            read.unwrap();
             assert_eq!(heard, content);
         }
         let (one, other) = tokio::join!(caller.shutdown(), answerer.shutdown());
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
     }
 }
