@@ -875,6 +875,7 @@ mod tests {
         modem.plug(false);
         assert_eq!(ask(&mut port, "ATDT92\r").await, "\r\nNO DIALTONE\r\n");
         modem.power(false);
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(ask(&mut port, "AT\r").await, "");
         modem.power(true);
         tokio::time::sleep(Duration::from_secs(1)).await;

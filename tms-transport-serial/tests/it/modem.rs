@@ -402,6 +402,47 @@ async fn a_line_that_is_cut_hangs_up() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_a_call_ends_is_heard_and_nothing_else() {
+    for (quirks, behind) in [
+        (Quirks::default(), ""),
+        // The escape sequence is the peer's to hear; commands are not.
+        (
+            Quirks {
+                no_lines: true,
+                ..Quirks::default()
+            },
+            "+++",
+        ),
+    ] {
+        let exchange = Exchange::new(Settings {
+            line: Line {
+                bits_per_second: 1200,
+                ..Line::default()
+            },
+            ..Settings::default()
+        });
+        let modems = (exchange.modem("100", quirks), exchange.modem("200", Quirks::default()));
+        let (near, far) = (line(&modems.0), line(&modems.1));
+        let (mut near_call, mut far_call) = call(&near, &far).await;
+        near_call
+            .write_all(b"this takes three tenths of a second")
+            .await
+            .unwrap();
+        drop(near_call);
+        let heard = String::from_utf8(end(&mut far_call).await).unwrap();
+        let expected = format!("this takes three tenths of a second{behind}\r\nNO CARRIER\r\n");
+        assert!(
+            expected.starts_with(heard.trim_end_matches("\r\nNO CARRIER\r\n")),
+            "{heard:?}"
+        );
+        assert!(
+            heard.starts_with(&format!("this takes three tenths of a second{behind}")),
+            "{heard:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn modems_behind_devices_are_used_like_others() {
     let exchange = Exchange::new(Settings::quick());
