@@ -9,7 +9,7 @@ use tms_core::entropy::OsEntropy;
 use tms_core::transport::Dial;
 use tms_core::transport::tcp::TcpDial;
 use tms_transport_serial::LinkOptions;
-use tms_transport_serial::at::{Command, DialString, Profile};
+use tms_transport_serial::at::{Command, DialString, Profile, Timing};
 use tms_transport_serial::dial::{Dialler, Policy, Route, Setup};
 use tms_transport_serial::direct::CableDial;
 use tms_transport_serial::modem::ModemLine;
@@ -104,7 +104,12 @@ impl Cable {
     #[must_use]
     pub fn dial(&self) -> CableDial {
         let settings = settings(self.rate, self.flow);
-        CableDial::new(SerialPort::opener(&self.device, settings), settings, self.link)
+        CableDial::new(
+            SerialPort::opener(&self.device, settings),
+            settings,
+            Timing::default(),
+            self.link,
+        )
     }
 }
 
