@@ -7,6 +7,7 @@ mod download;
 mod handshake;
 mod idle;
 mod line;
+mod pool;
 mod process;
 mod server;
 mod tls;
@@ -34,7 +35,9 @@ enum Command {
     Idle(idle::Options),
     /// Use that a whole session makes of a serial line that joins two ports: download efficiency, handshakes included.
     Line(line::Options),
-    /// All of these but the line, with their defaults.
+    /// CPU of calls to a pool of modem lines, each with calls back to back.
+    Pool(pool::Options),
+    /// All of these but the line and the pool, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
             Command::Download(options) => download::run(&options).await,
             Command::Idle(options) => idle::run(&options).await,
             Command::Line(options) => line::run(&options).await,
+            Command::Pool(options) => pool::run(&options).await,
             Command::All => {
                 check_in::run(&check_in::Options::default()).await?;
                 handshake::run(&handshake::Options::default())?;

@@ -36,17 +36,7 @@ impl Server {
 
     /// User and system time so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = self.read("stat")?;
-        // The name in parentheses may hold spaces; the fields after it do not.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| {
-            fields
-                .get(index)
-                .and_then(|field| field.parse::<u64>().ok())
-                .unwrap_or_default()
-        };
-        // Linux counts in hundredths of a second here, on every architecture.
-        Ok(Duration::from_millis(10 * (ticks(11) + ticks(12))))
+        Ok(cpu(&self.read("stat")?))
     }
 
     /// Resident memory, in bytes.
@@ -65,4 +55,22 @@ impl Server {
         std::fs::read_to_string(format!("/proc/{pid}/{file}"))
             .context("reading the server's figures (this needs Linux)")
     }
+}
+
+/// User and system time of this process so far.
+pub(crate) fn own_cpu() -> Result<Duration> {
+    Ok(cpu(&std::fs::read_to_string("/proc/self/stat")?))
+}
+
+fn cpu(stat: &str) -> Duration {
+    // The name in parentheses may hold spaces; the fields after it do not.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    // Linux counts in hundredths of a second here, on every architecture.
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }

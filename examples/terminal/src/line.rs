@@ -173,7 +173,10 @@ mod tests {
 
     async fn call(trouble: Trouble) -> (Outgoing, DuplexStream) {
         let (near, far) = tokio::io::duplex(1 << 20);
-        (Troubled::new(Once(Some(near)), trouble).dial().await.unwrap(), far)
+        (
+            Troubled::new(Box::new(Once(Some(near))), trouble).dial().await.unwrap(),
+            far,
+        )
     }
 
     #[tokio::test]
