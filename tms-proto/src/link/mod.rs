@@ -95,7 +95,8 @@ pub enum Duplex {
     /// They may.
     #[default]
     Full,
-    /// They take turns (V.29 and the like). It is enough that one end says so.
+    /// They take turns (V.29 and the like). It is enough that one end says so. Both should be told the line's rate: a turn
+    /// that takes longer than the other end believes is taken for lost.
     Half,
 }
 

@@ -173,6 +173,7 @@ impl Link {
             self.outbound.lose_all();
             call.turn.got(self.now, call.told);
             call.told = false;
+            call.tries = 0;
         }
         if heard.progress {
             (call.tries, call.overdue) = (0, None);

@@ -255,7 +255,11 @@ impl Link {
                 call.status = StatusDue::Now;
             }
             if first || piece {
-                let linger = if call.turn.is_half() { MAX_PATIENCE } else { LINGER };
+                let linger = if call.turn.is_half() {
+                    self.config.inactivity
+                } else {
+                    LINGER
+                };
                 call.done = Some(self.now + linger);
             }
         }
@@ -321,7 +325,6 @@ impl Link {
                 if call.turn.is_lost(now) {
                     self.counters.timeouts += 1;
                     call.tries = call.tries.saturating_add(1);
-                    self.outbound.lose_all();
                     call.turn.got(now, call.told);
                     call.told = false;
                 }
@@ -384,5 +387,96 @@ impl Machine for Link {
             Some(line) => Output::Transmit(line),
             None => Output::Wait(self.deadline()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// What a link has to say now, and the bytes that it gives.
+    fn drain(link: &mut Link) -> (Vec<u8>, Vec<u8>) {
+        let (mut line, mut heard) = (Vec::new(), Vec::new());
+        loop {
+            match link.poll() {
+                Output::Transmit(bytes) => line.extend_from_slice(&bytes),
+                Output::Event(LinkEvent::Received(bytes)) => heard.extend_from_slice(&bytes),
+                Output::Event(_) => {}
+                Output::Wait(_) | Output::Close => return (line, heard),
+            }
+        }
+    }
+
+    /// Two links that have greeted each other.
+    fn pair() -> [Link; 2] {
+        let mut caller = Link::new(&Config::new(Role::Caller), [1; 4], NOW);
+        let mut answerer = Link::new(&Config::new(Role::Answerer), [2; 4], NOW);
+        for _ in 0..3 {
+            let (line, _) = drain(&mut caller);
+            answerer.handle(NOW, Input::Received(&line));
+            let (line, _) = drain(&mut answerer);
+            caller.handle(NOW, Input::Received(&line));
+        }
+        assert!(caller.is_up() && answerer.is_up());
+        [caller, answerer]
+    }
+
+    #[test]
+    fn an_echo_is_not_the_peer() {
+        let [mut caller, _] = pair();
+        caller.send(NOW, b"hello");
+        let (line, _) = drain(&mut caller);
+        caller.handle(NOW, Input::Received(&line));
+        assert_eq!(drain(&mut caller).1, b"");
+        assert_eq!(caller.counters().echoes, 1);
+    }
+
+    /// Who is told of no room hears at once when there is some.
+    #[test]
+    fn room_is_told_when_there_is_some_again() {
+        let [mut caller, mut answerer] = pair();
+        let (mut heard, mut now) = (0, NOW);
+        for _ in 0..200 {
+            caller.send(now, &[7; 4096]);
+            let (line, _) = drain(&mut caller);
+            answerer.handle(now, Input::Received(&line));
+            let (line, bytes) = drain(&mut answerer);
+            heard += bytes.len();
+            caller.handle(now, Input::Received(&line));
+            now = now + Duration::from_millis(50);
+            answerer.handle(now, Input::Timeout);
+        }
+        assert!(
+            (super::super::WINDOW - 256..=super::super::WINDOW).contains(&wide(heard)),
+            "{heard}"
+        );
+        // Nothing is due, and then something is.
+        assert_eq!(drain(&mut answerer).0, b"");
+        answerer.consumed(now, heard);
+        let (line, _) = drain(&mut answerer);
+        assert!(!line.is_empty());
+        caller.handle(now, Input::Received(&line));
+        assert!(!drain(&mut caller).0.is_empty());
+    }
+
+    /// A frame of another call on the same line, and a call that begins anew.
+    #[test]
+    fn calls_are_told_apart() {
+        let [mut caller, mut answerer] = pair();
+        caller.send(NOW, b"hello");
+        let (old, _) = drain(&mut caller);
+        let mut another = Link::new(&Config::new(Role::Caller), [3; 4], NOW);
+        let (greeting, _) = drain(&mut another);
+        let mut fresh = Link::new(&Config::new(Role::Answerer), [2; 4], NOW);
+        fresh.handle(NOW, Input::Received(&greeting));
+        fresh.handle(NOW, Input::Received(&old));
+        assert_eq!(drain(&mut fresh).1, b"");
+        assert_eq!(fresh.counters().bad, 1);
+        answerer.handle(NOW, Input::Received(&old));
+        assert_eq!(drain(&mut answerer).1, b"hello");
+        answerer.handle(NOW, Input::Received(&greeting));
+        assert_eq!(answerer.event(), Some(LinkEvent::Down(Down::Restarted)));
     }
 }

@@ -31,6 +31,10 @@ impl Link {
         if call.status == StatusDue::Now && !call.turn.is_half() {
             return Some(self.say(false));
         }
+        if call.turn.is_half() && call.tries > 0 {
+            // The turn was lost: what was said may still be on the line, and is not said again before the peer was heard.
+            return Some(self.say(true));
+        }
         let mut payload = self.pace.payload(call.payload);
         let size = wide(call.coding.width(narrow(payload) + 8));
         let window = match call.turn.left(self.pace.burst()) {

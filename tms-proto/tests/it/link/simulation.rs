@@ -70,7 +70,7 @@ fn make(seed: u64) -> Made {
     let chance = &mut Chance::new(seed);
     let rate = [300, 1_200, 2_400, 9_600, 9_600, 14_400, 33_600, 115_200][chance.below(8) as usize];
     let latency = [0, 5, 50, 100, 100, 250, 500][chance.below(7) as usize];
-    let half = chance.below(5) == 0;
+    let half = chance.below(5) == 0 && rate >= 1_200;
     let (mut noises, mut sevens) = ([noise(chance), noise(chance)], [false, false]);
     if chance.below(6) == 0 {
         // One way may have a fault that the other has not.
@@ -86,6 +86,8 @@ fn make(seed: u64) -> Made {
     let ends = [Role::Caller, Role::Answerer].map(|role| {
         let mut config = Config::new(role);
         config.bits_per_second = match chance.below(4) {
+            // Who takes turns is to know how long one takes.
+            _ if half => Some(rate as u32),
             0 if rate >= 1_200 => None,
             // The rate of the port, and not of the line.
             1 if rate >= 2_400 => Some(115_200),
@@ -123,6 +125,7 @@ fn make(seed: u64) -> Made {
     if chance.below(4) == 0 {
         world.cut = Some(chance.below(15_000_000));
     }
+    world.echoes = [0, 1].map(|_| chance.below(12) == 0);
     // What a modem, a banner or an earlier call have left on the line.
     for one in 0..2 {
         let junk: Vec<u8> = match chance.below(6) {
@@ -137,7 +140,7 @@ fn make(seed: u64) -> Made {
     let bytes: usize = world.ends.iter().map(|end| end.content().len()).sum();
     Made {
         world,
-        seconds: 120 + 60 * bytes as u64 / (rate / 10),
+        seconds: 600 + 60 * bytes as u64 / (rate / 10),
         what,
     }
 }

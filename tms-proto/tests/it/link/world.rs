@@ -122,6 +122,8 @@ pub(crate) struct World {
     pub(crate) ends: [End; 2],
     /// From each end to the other.
     pub(crate) ways: [Way; 2],
+    /// What an end sends comes back to it as well, as from a modem that waits for commands.
+    pub(crate) echoes: [bool; 2],
     /// When the line is cut, in microseconds.
     pub(crate) cut: Option<u64>,
     pub(crate) trace: Option<Vec<String>>,
@@ -133,6 +135,7 @@ impl World {
             now: 0,
             ends,
             ways,
+            echoes: [false; 2],
             cut: None,
             trace: None,
         }
@@ -192,6 +195,9 @@ impl World {
                         trace.push(format!("{} {one} {}", self.now / 1000, hex::encode(&bytes)));
                     }
                     self.ways[one].put(self.now, &bytes);
+                    if self.echoes[one] {
+                        self.ends[one].link.handle(now, Input::Received(&bytes));
+                    }
                 }
                 Output::Event(event) => self.ends[one].event(event),
                 // A deadline that has passed comes with the next input, in a millisecond.
