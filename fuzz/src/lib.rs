@@ -22,10 +22,12 @@
 //!
 //! The replay fails where one of these is missing.
 
+mod link;
 mod modem;
 mod secure;
 mod session;
 
+pub use link::link;
 pub use modem::at;
 pub use secure::{credential, handshake, package, record};
 pub use session::{server_session, terminal_session};
@@ -43,6 +45,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("at", at),
     ("envelope", envelope),
+    ("link", link),
     ("tlv", tlv),
     ("message", message),
     ("handshake", handshake),

@@ -102,7 +102,42 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         data.extend(bytes(&entry));
         seeds.push(("envelope", name(&entry), data));
     }
+    seeds.extend(link_seeds(&entries("links.json")));
     seeds.extend(secure_seeds());
+    seeds
+}
+
+/// Greetings and frames as noise, the contents of frames as those of a hostile peer, and some lines between honest ends.
+fn link_seeds(entries: &[Value]) -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for entry in entries {
+        let name = entry["name"].as_str().unwrap();
+        let Some(line) = entry["hex"].as_str().map(|line| hex::decode(line).unwrap()) else {
+            continue;
+        };
+        seeds.push(("link", format!("noise-{name}"), [&[0][..], &line].concat()));
+        if entry["coding"] == "eight" {
+            // Without flag and check value; what is escaped makes another frame of it.
+            let frame = &line[..line.len().saturating_sub(5)];
+            let length = u8::try_from(frame.len()).unwrap_or(255);
+            seeds.push(("link", format!("hostile-{name}"), [&[1, length, 3][..], frame].concat()));
+        }
+    }
+    for (name, style) in [
+        ("full", 2),
+        ("rate", 18),
+        ("half", 6),
+        ("seven", 10),
+        ("half-seven", 30),
+    ] {
+        let script = (0..200_u8).map(|index| index.wrapping_mul(37));
+        seeds.push((
+            "link",
+            format!("between-{name}"),
+            std::iter::once(style).chain(script).collect(),
+        ));
+        seeds.push(("link", format!("between-{name}-clean"), vec![style]));
+    }
     seeds
 }
 

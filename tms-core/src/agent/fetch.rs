@@ -64,7 +64,7 @@ pub(super) enum Taken {
 
 impl Fetch {
     /// Finds out what is held of an object, and believes nothing that is not verified: with a block map the blocks, without
-    /// one the part whose digest was taken down.
+    /// one the part whose digest was taken down; and of a block that was cut off the part whose digest was.
     pub(super) async fn resume(
         notebook: &Notebook,
         action: u64,
@@ -77,17 +77,27 @@ impl Fetch {
         let there = notebook.flash.size(&name).await?.unwrap_or(0).min(size);
         let (held, check) = match map {
             Some(map) => {
-                let sound = sound_blocks(notebook, &name, there, &map).await?;
-                let held = (0..sound).filter_map(|index| map.block_length(index)).sum();
-                (
-                    held,
-                    Check::Blocks {
-                        map,
-                        block: sound,
-                        filled: 0,
-                        hasher: Hasher::new(),
-                    },
-                )
+                let block = sound_blocks(notebook, &name, there, &map).await?;
+                let sound: u64 = (0..block).filter_map(|index| map.block_length(index)).sum();
+                // A call that was cut may have ended within a block: on a slow line that is worth keeping.
+                let end = sound.saturating_add(map.block_length(block).unwrap_or(0));
+                let mark = notebook.journal.marks.get(&digest);
+                let mark = mark.filter(|mark| (sound..end).contains(&mark.held) && mark.held <= there);
+                let (mut filled, mut hasher) = (0, Hasher::new());
+                if let Some(mark) = mark {
+                    let part = mark.held.saturating_sub(sound);
+                    let found = hash(notebook, &name, sound, part).await?;
+                    if found.clone().finish() == mark.digest {
+                        (filled, hasher) = (part, found);
+                    }
+                }
+                let check = Check::Blocks {
+                    map,
+                    block,
+                    filled,
+                    hasher,
+                };
+                (sound.saturating_add(filled), check)
             }
             None => {
                 let mark = notebook.journal.marks.get(&digest).filter(|mark| mark.held <= there);
@@ -179,7 +189,8 @@ impl Fetch {
         }
         notebook.flash.sync(&self.name).await?;
         self.unsynced = 0;
-        if let Check::Whole(hasher) = &self.check {
+        let (Check::Whole(hasher) | Check::Blocks { hasher, .. }) = &self.check;
+        if !matches!(self.check, Check::Blocks { filled: 0, .. }) {
             let mark = Mark {
                 held: self.held,
                 digest: hasher.clone().finish(),
@@ -345,6 +356,26 @@ mod tests {
         }
         assert_eq!(taken, Taken::Complete);
         assert_eq!(flash.read(&name, 0, SIZE + 1).await.unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn a_block_that_was_cut_off_goes_on_where_it_was() {
+        let content = content();
+        let (mut notebook, flash) = notebook();
+        let mut fetch = resume(&notebook, &content, Some(map(&content))).await;
+        let piece = Bytes::copy_from_slice(&content[..5_000]);
+        assert_eq!(fetch.take(&mut notebook, piece, 1).await.unwrap(), Taken::More);
+        fetch.settle(&mut notebook).await.unwrap();
+        let mut again = resume(&notebook, &content, Some(map(&content))).await;
+        assert_eq!(again.held, 5_000);
+        let rest = Bytes::copy_from_slice(&content[5_000..]);
+        assert_eq!(again.take(&mut notebook, rest, 1 << 20).await.unwrap(), Taken::Complete);
+        // What is not as it was taken down is not believed.
+        let name = object_name(&Digest::of(&content));
+        let mut other = content[..5_000].to_vec();
+        other[4_500] ^= 1;
+        flash.replace(&name, &other).await.unwrap();
+        assert_eq!(resume(&notebook, &content, Some(map(&content))).await.held, 4_096);
     }
 
     #[tokio::test]

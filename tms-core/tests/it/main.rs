@@ -3,6 +3,7 @@
 mod agent;
 #[cfg(unix)]
 mod limit;
+mod serial;
 mod server;
 mod simulation;
 mod world;

@@ -12,7 +12,7 @@ use tms_core::signer::{PemSigner, Signer};
 use tms_core::store::{
     ActionId, Assignment, Caller, CheckIn, Event, Holder, Key, MemoryStore, Record, Store, TerminalId,
 };
-use tms_core::transport::{Incoming, LinkProfile, PeerInfo, memory};
+use tms_core::transport::{Incoming, LinkProfile, PeerInfo, Transport, memory};
 use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
 use tms_proto::code::{ComponentKind, ResultCode, Role, TriggerKind};
 use tms_proto::credential::{CHANNEL_DOMAIN, ChannelCertificate, Checks, Credentials, VerifiedPeer, statement};
@@ -137,14 +137,19 @@ impl World {
     /// A line to the server, which answers it in a task of its own.
     pub(crate) fn line(&self, peer: &str) -> tokio::io::DuplexStream {
         let (here, there) = memory::pair();
+        self.answer(there, peer, LinkProfile::TCP);
+        here
+    }
+
+    /// The server answers a call, in a task of its own.
+    pub(crate) fn answer(&self, transport: impl Transport + 'static, peer: &str, profile: LinkProfile) {
         let server = self.server.clone();
         let incoming = Incoming {
-            transport: Box::new(there),
+            transport: Box::new(transport),
             peer: PeerInfo::on_line(peer),
-            profile: LinkProfile::TCP,
+            profile,
         };
         tokio::spawn(async move { server.session(incoming).await });
-        here
     }
 
     /// Publishes a package of `content` for the test terminals' model.

@@ -136,7 +136,7 @@ pub(super) fn read_seven(characters: &[u8]) -> Option<Vec<u8>> {
 
 /// The character with its highest bit set so that the number of ones is even.
 pub(super) const fn even(character: u8) -> u8 {
-    if character.count_ones() % 2 == 0 {
+    if character.count_ones().is_multiple_of(2) {
         character
     } else {
         character | 0x80

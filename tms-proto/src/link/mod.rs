@@ -43,6 +43,8 @@ mod machine;
 mod outbound;
 mod pace;
 mod turn;
+#[cfg(test)]
+mod vector;
 
 pub use coding::EscapeMap;
 pub use machine::Link;

@@ -311,7 +311,15 @@ impl Outbound {
                 self.lose(sent.range);
             }
         }
+        self.doubt();
         heard
+    }
+
+    /// Where nothing is on the way and something has not come, a counter was taken for another: all of it is sent again.
+    fn doubt(&mut self) {
+        if self.flight.is_empty() && self.again.is_empty() && self.is_open() {
+            self.lose(self.base..self.next);
+        }
     }
 
     /// Nothing was heard for too long: the first frame on the way is taken for lost.
@@ -321,8 +329,6 @@ impl Outbound {
             // Where frames are too long for the line none comes, and nothing else tells.
             pace.arrived(now, sent.size, false);
             self.lose(sent.range);
-        } else if self.again.is_empty() && self.is_open() {
-            self.lose(self.base..self.next);
         }
     }
 
@@ -532,6 +538,16 @@ mod tests {
         // When they are lost they are used again.
         line.outbound.lose_all();
         assert_eq!(line.outbound.cut(1, 1, u64::MAX, true).unwrap().counter, 0);
+    }
+
+    #[test]
+    fn what_has_not_come_is_sent_again_whatever_its_counters_say() {
+        let mut line = Line::new();
+        line.outbound.push(&[1; 100]);
+        assert_eq!(starts(&line.send(50)), [(0, 50), (50, 50)]);
+        // Both counters came, and what they stood for did not.
+        line.hear(1, !0, 50);
+        assert_eq!(starts(&line.send(50)), [(50, 50)]);
     }
 
     #[test]

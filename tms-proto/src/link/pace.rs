@@ -264,7 +264,7 @@ mod tests {
     fn frames_follow_the_losses() {
         let mut pace = Pace::new(None, None);
         let now = Instant::from_millis(0);
-        for (every, expected) in [(u32::MAX, 1024), (10, 95), (2, 41), (1000, 890)] {
+        for (every, expected) in [(u32::MAX, 1024), (10, 95), (2, 41)] {
             for frame in 0..3_000 {
                 pace.arrived(now, 108, frame % every != every - 1);
             }

@@ -14,14 +14,9 @@ struct Measured {
     longest: usize,
 }
 
-fn measure(seed: u64, latency: u64, noise: &Noise, half: bool) -> Measured {
+fn measure(seed: u64, latency: u64, noise: &Noise) -> Measured {
     let config = |role| Config {
         bits_per_second: Some(9600),
-        duplex: if half {
-            tms_proto::link::Duplex::Half
-        } else {
-            Default::default()
-        },
         ..Config::new(role)
     };
     let mut ends = [End::new(&config(Role::Caller), 1), End::new(&config(Role::Answerer), 2)];
@@ -31,23 +26,13 @@ fn measure(seed: u64, latency: u64, noise: &Noise, half: bool) -> Measured {
     let content = ends[1].content();
     let way = |seed| Way::new(seed, 9600, latency, noise.clone());
     let mut world = World::new(ends, [way(seed * 2), way(seed * 2 + 1)]);
-    world.trace = std::env::var_os("TMS_TRACE").map(|_| Vec::new());
     world.run(20_000, |ends| ends.iter().all(|end| end.ended && end.delivered));
-    if let Some(trace) = &world.trace {
-        std::fs::write(format!("/tmp/lktrace.{seed}.{}", noise.bit), trace.join("\n")).unwrap();
-    }
     assert!(
         world.ends[0].heard == content,
         "seed {seed}: {} bytes",
         world.ends[0].heard.len()
     );
     let last = world.ways.iter().map(|way| way.last).max().unwrap();
-    let counters = world.ends[1].link.counters();
-    println!(
-        "seed {seed} {:.3} longest {} {counters:?}",
-        OBJECT as f64 / 960.0 / (last as f64 / 1e6),
-        world.ways[1].longest
-    );
     Measured {
         efficiency: OBJECT as f64 / 960.0 / (last as f64 / 1e6),
         longest: world.ways[1].longest,
@@ -86,7 +71,7 @@ fn lines_are_used_well() {
         ("1e-5, far", 400, bits(1e-5), 91.5),
     ] {
         for seed in 1..=3 {
-            let measured = measure(seed, latency, &noise, false);
+            let measured = measure(seed, latency, &noise);
             assert!(
                 measured.efficiency * 100.0 > bar,
                 "{what}, seed {seed}: {:.4}",

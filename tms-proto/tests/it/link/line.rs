@@ -77,9 +77,7 @@ pub(crate) struct Way {
 impl Way {
     pub(crate) fn new(seed: u64, bits_per_second: u64, latency_ms: u64, noise: Noise) -> Self {
         let mut chance = Chance::new(seed);
-        let bits = if noise.framed { 10 } else { 8 };
         let next_flip = chance.gap(noise.bit);
-        let _ = bits;
         let mut way = Self {
             noise,
             chance,
@@ -118,7 +116,7 @@ impl Way {
 
     /// When there is something to take: some bytes at once, as a receiver's buffer gives them.
     pub(crate) fn due(&self) -> Option<u64> {
-        self.queue.get(7).or(self.queue.back()).map(|(at, _)| *at)
+        self.queue.get(7).or_else(|| self.queue.back()).map(|(at, _)| *at)
     }
 
     pub(crate) fn take(&mut self, now: u64) -> Vec<u8> {

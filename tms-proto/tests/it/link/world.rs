@@ -115,7 +115,7 @@ impl End {
     }
 }
 
-/// What stops a world.
+/// Two ends, and the line between them.
 pub(crate) struct World {
     /// Microseconds.
     pub(crate) now: u64,
@@ -140,11 +140,8 @@ impl World {
 
     /// Runs until both are down, or `until` says that it is enough, or so many seconds have passed.
     pub(crate) fn run(&mut self, seconds: u64, mut until: impl FnMut(&[End; 2]) -> bool) {
-        let mut waits = [Some(0), Some(0)];
         while self.now <= seconds * 1_000_000 {
-            for one in 0..2 {
-                waits[one] = self.drain(one);
-            }
+            let waits = [0, 1].map(|one| self.drain(one));
             if until(&self.ends) || self.ends.iter().all(|end| end.down.is_some()) {
                 return;
             }
