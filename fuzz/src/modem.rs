@@ -73,7 +73,6 @@ fn poll(engine: &mut Engine, said: usize) {
                 assert!(bytes.len() <= 64, "a command is short");
                 assert!(engine.phase() != Phase::Online, "nothing is said into a call");
             }
-            Output::Event(Event::Send(_)) => panic!("what is for the inside only"),
             Output::Event(Event::Data(bytes)) => assert!(bytes.len() <= said),
             Output::Event(_) => {}
             Output::Wait(_) | Output::Close => return,

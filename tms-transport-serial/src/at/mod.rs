@@ -7,6 +7,7 @@
 pub mod caller;
 mod connect;
 mod engine;
+mod event;
 mod line;
 mod prepare;
 mod profile;
@@ -14,7 +15,8 @@ mod reply;
 
 pub use caller::Told;
 pub use connect::Connect;
-pub use engine::{Engine, Event, Failure, Fault, NotNow, Phase};
+pub use engine::Engine;
+pub use event::{Event, Failure, Fault, NotNow, Phase};
 pub use line::{Lines, MAX_LINE};
 pub use profile::{Command, DialString, Profile, TextError, Timing};
 pub use reply::{Reply, read};

@@ -1,10 +1,11 @@
 //! Brings a modem from any state into a known one: on hook, in command mode, set up.
 
-use super::engine::{Event, Fault};
+use super::event::{Event, Fault};
 use super::profile::Profile;
 use super::reply::Reply;
+use std::collections::VecDeque;
 use std::time::Duration;
-use tms_proto::machine::Instant;
+use tms_proto::machine::{Instant, Output};
 
 /// Says words, answers, does not echo. Sent to find out whether anybody is there, and after all that may have changed it.
 const ASSERT: &str = "E0V1Q0";
@@ -60,9 +61,9 @@ pub(super) struct Prepare {
 
 impl Prepare {
     /// From whatever state: hangs up first.
-    pub(super) fn from_anything(now: Instant, profile: &Profile, dtr: bool, out: &mut Vec<Event>) -> Self {
+    pub(super) fn from_anything(now: Instant, profile: &Profile, dtr: bool, out: &mut VecDeque<Output<Event>>) -> Self {
         if dtr {
-            out.push(Event::Dtr(false));
+            out.push_back(Output::Event(Event::Dtr(false)));
             Self::at(Step::Low, true, now + profile.timing.dtr)
         } else {
             // Without DTR the escape sequence is all there is, and the sooner the less is sent to the peer.
@@ -141,7 +142,7 @@ impl Prepare {
     }
 
     /// Its time has come.
-    pub(super) fn timeout(&mut self, now: Instant, profile: &Profile, out: &mut Vec<Event>) -> Progress {
+    pub(super) fn timeout(&mut self, now: Instant, profile: &Profile, out: &mut VecDeque<Output<Event>>) -> Progress {
         let timing = &profile.timing;
         if !self.sent {
             self.send(now, profile, out);
@@ -149,15 +150,15 @@ impl Prepare {
         }
         match self.step {
             Step::Low => {
-                out.push(Event::Dtr(true));
+                out.push_back(Output::Event(Event::Dtr(true)));
                 (self.step, self.until) = (Step::Settle, now + timing.settle);
             }
             Step::Settle => {
-                out.push(Event::Discard);
+                out.push_back(Output::Event(Event::Discard));
                 self.enter(Step::Attention, now, Duration::ZERO);
             }
             Step::Guard => {
-                out.push(Event::Send("+++".into()));
+                out.push_back(Output::Transmit("+++".into()));
                 (self.step, self.until) = (Step::Escape, now + timing.guard + timing.afterword);
             }
             Step::Escape => {
@@ -170,7 +171,7 @@ impl Prepare {
             Step::HangUp => self.enter(Step::Setup(0), now, Duration::ZERO),
             Step::Setup(index) => {
                 // Whatever it is doing, a character ends it.
-                out.push(Event::Send("\r".into()));
+                out.push_back(Output::Transmit("\r".into()));
                 self.odd = true;
                 self.after(index, now, profile);
             }
@@ -207,7 +208,7 @@ impl Prepare {
         self.tries = 0;
     }
 
-    fn send(&mut self, now: Instant, profile: &Profile, out: &mut Vec<Event>) {
+    fn send(&mut self, now: Instant, profile: &Profile, out: &mut VecDeque<Output<Event>>) {
         let timing = &profile.timing;
         if let Step::Setup(index) = self.step
             && index >= profile.commands.len()
@@ -222,7 +223,7 @@ impl Prepare {
             ),
             _ => (ASSERT, timing.attention),
         };
-        out.push(Event::Send(format!("AT{text}\r").into()));
+        out.push_back(Output::Transmit(format!("AT{text}\r").into()));
         self.sent = true;
         self.odd = false;
         self.tries += 1;

@@ -384,7 +384,7 @@ impl Owner {
                 }
             }
             Event::Ended => lent.engine.hang_up(lent.time.now()),
-            Event::Connected(_) | Event::Data(_) | Event::Send(_) => {}
+            Event::Connected(_) | Event::Data(_) => {}
         }
         Ok(())
     }
