@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
+use tms_transport_serial::testing::{Exchange, Line, Noise, Quirks, Settings};
 
 /// The directory of the programs. `cargo test --workspace` builds them; a test of this package alone does not, so that they
 /// are built here where they are missing or older than their source.
@@ -294,6 +295,62 @@ fn a_terminal_behind_a_gateway_is_managed_as_any_other_and_the_server_knows_who_
     let (seen, forwarded) = (server.log(), gateway.log());
     assert!(seen.contains(" via 127.0.0.1:"), "{seen}");
     assert!(forwarded.contains("call ended"), "{forwarded}");
+}
+
+#[test]
+fn a_terminal_with_nothing_but_a_telephone_is_managed_as_any_other() {
+    let bench = Bench::new(20_000);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let exchange = Exchange::new(Settings {
+        line: Line {
+            bits_per_second: 115_200,
+            noise: Noise {
+                bits_per_million: 20,
+                ..Noise::default()
+            },
+            ..Line::default()
+        },
+        prefix: Some("9".to_owned()),
+        ..Settings::quick()
+    });
+    let (office, phone) = (
+        exchange.modem("5551234", Quirks::default()),
+        exchange.modem("5550001", Quirks::default()),
+    );
+    let (answers, calls) = (office.pty().unwrap(), phone.pty().unwrap());
+    let device = |path: &Path| path.to_str().unwrap().to_owned();
+    fs::write(
+        bench.path("lines.toml"),
+        format!(
+            "[[line]]\nname = \"modem-1\"\ndevice = \"{}\"\nnumber = \"5551234\"\nrings = 1\n",
+            device(answers.path())
+        ),
+    )
+    .unwrap();
+    let mut server = Server::start(bench.command("tms-server").args([
+        "--listen",
+        "127.0.0.1:0",
+        "--modem-pool",
+        "lines.toml",
+        "--log",
+        "info",
+    ]));
+    let output = bench
+        .terminal(&server)
+        .args(["--modem", &device(calls.path()), "--number", "9,5551234"])
+        .output()
+        .unwrap();
+    let report = stdout(&output);
+    assert!(
+        output.status.success() && report.contains("running-confirmed SUCC"),
+        "{report}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ends(), Some(0));
+    let log = server.log();
+    assert!(log.contains("line modem-1"), "{log}");
 }
 
 #[test]
