@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-use tms_transport_serial::testing::{Exchange, Line, Noise, Quirks, Settings};
+use tms_transport_serial::testing::{Exchange, Line, Noise, Pty, Quirks, Settings, SimModem};
 
 /// The directory of the programs. `cargo test --workspace` builds them; a test of this package alone does not, so that they
 /// are built here where they are missing or older than their source.
@@ -297,60 +297,101 @@ fn a_terminal_behind_a_gateway_is_managed_as_any_other_and_the_server_knows_who_
     assert!(forwarded.contains("call ended"), "{forwarded}");
 }
 
+/// Two telephones, on simulated modems behind pseudo-terminals: they need the runtime for as long as they are there.
+struct Telephones {
+    _runtime: tokio::runtime::Runtime,
+    _modems: (SimModem, SimModem),
+    answers: Pty,
+    calls: Pty,
+}
+
+impl Telephones {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let inside = runtime.enter();
+        let exchange = Exchange::new(Settings {
+            line: Line {
+                bits_per_second: 115_200,
+                noise: Noise {
+                    bits_per_million: 20,
+                    ..Noise::default()
+                },
+                ..Line::default()
+            },
+            prefix: Some("9".to_owned()),
+            ..Settings::quick()
+        });
+        let office = exchange.modem("5551234", Quirks::default());
+        let phone = exchange.modem("5550001", Quirks::default());
+        let (answers, calls) = (office.pty().unwrap(), phone.pty().unwrap());
+        drop(inside);
+        Self {
+            _runtime: runtime,
+            _modems: (office, phone),
+            answers,
+            calls,
+        }
+    }
+
+    /// The file of the lines of whoever answers.
+    fn lines(&self, bench: &Bench) {
+        let device = self.answers.path().display();
+        let line = format!("[[line]]\nname = \"modem-1\"\ndevice = \"{device}\"\nnumber = \"5551234\"\n");
+        fs::write(bench.path("lines.toml"), line).unwrap();
+    }
+
+    /// A terminal calls, and gets its update.
+    fn call(&self, bench: &Bench, server: &Server) {
+        let device = self.calls.path().to_str().unwrap();
+        let mut terminal = bench.terminal(server);
+        let output = terminal
+            .args(["--modem", device, "--number", "9,5551234"])
+            .output()
+            .unwrap();
+        let report = stdout(&output);
+        assert!(
+            output.status.success() && report.contains("running-confirmed SUCC"),
+            "{report}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
 #[test]
 fn a_terminal_with_nothing_but_a_telephone_is_managed_as_any_other() {
-    let bench = Bench::new(20_000);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _inside = runtime.enter();
-    let exchange = Exchange::new(Settings {
-        line: Line {
-            bits_per_second: 115_200,
-            noise: Noise {
-                bits_per_million: 20,
-                ..Noise::default()
-            },
-            ..Line::default()
-        },
-        prefix: Some("9".to_owned()),
-        ..Settings::quick()
-    });
-    let (office, phone) = (
-        exchange.modem("5551234", Quirks::default()),
-        exchange.modem("5550001", Quirks::default()),
-    );
-    let (answers, calls) = (office.pty().unwrap(), phone.pty().unwrap());
-    let device = |path: &Path| path.to_str().unwrap().to_owned();
-    fs::write(
-        bench.path("lines.toml"),
-        format!(
-            "[[line]]\nname = \"modem-1\"\ndevice = \"{}\"\nnumber = \"5551234\"\nrings = 1\n",
-            device(answers.path())
-        ),
-    )
-    .unwrap();
-    let mut server = Server::start(bench.command("tms-server").args([
-        "--listen",
-        "127.0.0.1:0",
-        "--modem-pool",
-        "lines.toml",
-        "--log",
-        "info",
-    ]));
-    let output = bench
-        .terminal(&server)
-        .args(["--modem", &device(calls.path()), "--number", "9,5551234"])
-        .output()
-        .unwrap();
-    let report = stdout(&output);
-    assert!(
-        output.status.success() && report.contains("running-confirmed SUCC"),
-        "{report}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let (bench, telephones) = (Bench::new(20_000), Telephones::new());
+    telephones.lines(&bench);
+    let mut command = bench.command("tms-server");
+    command.args(["--listen", "127.0.0.1:0", "--modem-pool", "lines.toml", "--log", "info"]);
+    let mut server = Server::start(&mut command);
+    telephones.call(&bench, &server);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.ends(), Some(0));
     let log = server.log();
-    assert!(log.contains("line modem-1"), "{log}");
+    assert!(log.contains("line modem-1, caller 5550001"), "{log}");
+}
+
+#[test]
+fn a_gateway_answers_the_telephone_of_a_branch_and_says_who_called() {
+    let (bench, telephones) = (Bench::new(20_000), Telephones::new());
+    telephones.lines(&bench);
+    let mut command = bench.command("tms-server");
+    command.args(["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1/32", "--log", "info"]);
+    let mut server = Server::start(&mut command);
+    let mut command = bench.command("tms-gateway");
+    command.args(["--upstream", &server.address, "--listen", "127.0.0.1:0"]);
+    command.args(["--modem-pool", "lines.toml", "--log", "info"]);
+    let mut gateway = Server::start(&mut command);
+    telephones.call(&bench, &server);
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.ends(), Some(0));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ends(), Some(0));
+    let log = server.log();
+    assert!(
+        log.contains("line modem-1, caller 5550001") && log.contains(" via 127.0.0.1:"),
+        "{log}"
+    );
 }
 
 #[test]
