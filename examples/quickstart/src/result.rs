@@ -40,7 +40,7 @@ pub(crate) fn check(fleet: &Fleet) -> Vec<String> {
         if member.cut {
             let went_on = member
                 .resumed
-                .is_some_and(|(cut, from)| from > 0 && from <= cut && from < package.size);
+                .is_some_and(|(cut, from)| from > 0 && from == cut && from < package.size);
             must(went_on, "did not go on at the byte where it was cut");
         }
     }
