@@ -12,6 +12,7 @@ use tms_gateway::config::{Config, Listen};
 use tms_gateway::gateway::Gateway;
 use tms_gateway::lines;
 use tms_program::log::LogFormat;
+use tms_program::say;
 use tms_program::signals::Signals;
 use tms_transport_serial::pool::{Pool, PoolConfig};
 use tracing::{info, warn};
@@ -117,7 +118,7 @@ async fn run(args: Args) -> Result<bool> {
     }
     let mut gateway = Gateway::start(&config).await?;
     for (address, listen) in gateway.addresses() {
-        println!("listening on {address}");
+        say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");
     }
     if !config.modem_pool.as_os_str().is_empty() {
@@ -126,7 +127,7 @@ async fn run(args: Args) -> Result<bool> {
         let pool = Pool::open(lines).context("the lines cannot be opened")?;
         tokio::spawn(lines::watch(pool.handle()));
         gateway.serve(pool);
-        println!("answering on {count} lines");
+        say(format_args!("answering on {count} lines"));
         info!(lines = count, "answering");
     }
     tokio::select! {

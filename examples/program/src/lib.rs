@@ -2,5 +2,8 @@
 
 pub mod file;
 pub mod log;
+mod say;
 pub mod signals;
 pub mod watch;
+
+pub use say::say;

@@ -319,6 +319,9 @@ impl Telephones {
                 ..Line::default()
             },
             prefix: Some("9".to_owned()),
+            // It rings for long enough that a modem that is still being set up can answer.
+            ring: Duration::from_secs(1),
+            caller: Duration::from_millis(100),
             ..Settings::quick()
         });
         let office = exchange.modem("5551234", Quirks::default());

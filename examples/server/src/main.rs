@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tms_core::transport::Framing;
 use tms_program::log::LogFormat;
+use tms_program::say;
 use tms_program::signals::Signals;
 use tms_server::config::Listen;
 use tms_server::directory::Directory;
@@ -138,7 +139,7 @@ async fn serve(args: Args) -> Result<bool> {
 
     let server = directory.server().await?;
     if args.check {
-        println!("configuration, keys, database and blob directory are in order");
+        say("configuration, keys, database and blob directory are in order");
         return Ok(true);
     }
     let mut running = run::start(
@@ -148,14 +149,14 @@ async fn serve(args: Args) -> Result<bool> {
     )
     .await?;
     for (address, listen) in running.addresses() {
-        println!("listening on {address}");
+        say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");
     }
     if let Some(pool) = directory.modem_pool() {
         let lines: PoolConfig = tms_program::file::read("the lines", &pool)?;
         let count = lines.lines.len();
         running.serve(Pool::open(lines).context("the lines cannot be opened")?);
-        println!("answering on {count} lines");
+        say(format_args!("answering on {count} lines"));
         info!(lines = count, "answering");
     }
     tokio::select! {
