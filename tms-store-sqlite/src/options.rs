@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::thread;
 use std::time::Duration;
 
 /// How a store is opened. The default is right for a server of any size on a local disk.
@@ -8,7 +9,8 @@ pub struct Options {
     /// The most commits that share one transaction and one `fsync`; 1 gives each its own. Commits never wait for others to
     /// come: a group is what has come while the last one was written.
     pub group_limit: usize,
-    /// Threads that read, each with a connection; at least one.
+    /// Threads that read, each with a connection; at least one. By default as many as there are processors, up to four: each
+    /// forgets what it has cached whenever somebody writes, and fewer read more at a time.
     pub readers: usize,
     /// Page cache of each connection, in KiB.
     pub cache_kib: u32,
@@ -24,7 +26,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             group_limit: 256,
-            readers: 4,
+            readers: thread::available_parallelism().map_or(2, |processors| processors.get().min(4)),
             cache_kib: 16 * 1024,
             busy_timeout: Duration::from_secs(5),
             checkpoint_pages: 16 * 1024,
