@@ -13,7 +13,7 @@ use tms_program::log::Log;
 pub struct Config {
     /// The head office: `host:port`, one or several.
     pub upstream: Vec<String>,
-    /// Where Prometheus finds the counters; empty for nowhere.
+    /// Where Prometheus finds the counters; where it is empty, they are not shown.
     #[serde(default)]
     pub metrics: String,
     /// Seconds that a stop waits for the calls that run.

@@ -10,7 +10,7 @@ use tms_proto::message::{NextContact, Trigger};
 /// The next call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
-    /// How long to wait; zero for now.
+    /// How long to wait; zero where it is due.
     pub wait: Duration,
     /// Why.
     pub trigger: Trigger,
