@@ -28,6 +28,7 @@
     )
 )]
 
+mod checkpoint;
 mod error;
 mod options;
 mod queue;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use options::Options;
 
+use crate::checkpoint::Log;
 use crate::error::closed;
 use crate::queue::Queue;
 use crate::reader::Read;
@@ -74,14 +76,19 @@ pub struct Statistics {
     pub transactions: u64,
 }
 
+/// How small a part of a full log the writer brings into the database itself.
+const LITTLE: u32 = 16;
+
 /// The most reads that share one view of the database.
 const READ_GROUP: usize = 64;
 
 struct Threads {
     commits: Arc<Queue<Commit>>,
     reads: Arc<Queue<Read>>,
+    log: Arc<Log>,
     counters: Arc<Counters>,
     writer: Option<JoinHandle<()>>,
+    copier: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -97,14 +104,18 @@ impl SqliteStore {
         let readers = (0..options.readers.max(1))
             .map(|_| schema::reader(path, &options))
             .collect::<Result<Vec<_>, _>>()?;
+        let copier = schema::copier(path, &options)?;
+        let (log, copies) = Log::new();
         let (commits, mut committers) = Queue::new(1);
         let (reads, takers) = Queue::new(readers.len());
         // dropped when a later thread cannot be made, this ends those that were
         let mut threads = Threads {
             commits,
             reads,
+            log: Arc::clone(&log),
             counters: Arc::default(),
             writer: None,
+            copier: None,
             readers: Vec::new(),
         };
         for (connection, reads) in readers.into_iter().zip(takers) {
@@ -114,7 +125,12 @@ impl SqliteStore {
                 }
             })?);
         }
-        let writer = Writer::new(writer, &options);
+        if let Some(copies) = copies {
+            let log = Arc::clone(&log);
+            let little = i64::from(options.checkpoint_pages / LITTLE);
+            threads.copier = Some(spawn("store-copy", move || log.run(&copier, &copies, little))?);
+        }
+        let writer = Writer::new(writer, log, &options);
         if let Some(commits) = committers.pop() {
             let counters = Arc::clone(&threads.counters);
             threads.writer = Some(spawn("store-write", move || writer.run(&commits, &counters))?);
@@ -160,6 +176,10 @@ impl Drop for Threads {
         self.reads.close();
         for reader in self.readers.drain(..) {
             let _ = reader.join();
+        }
+        self.log.close();
+        if let Some(copier) = self.copier.take() {
+            let _ = copier.join();
         }
         // the writer's connection must be the last to close: that is the one that empties the log
         self.commits.close();

@@ -44,6 +44,17 @@ pub(crate) fn reader(path: &Path, options: &Options) -> Result<Connection, Store
     open().map_err(|error: rusqlite::Error| Fault::from(error).into())
 }
 
+/// Opens the connection that brings the log into the database.
+pub(crate) fn copier(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+    let open = || {
+        let connection = connect(path, OpenFlags::empty(), options)?;
+        // with less, the log could begin anew before what was copied from it is on the disk
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
+    };
+    open().map_err(|error: rusqlite::Error| Fault::from(error).into())
+}
+
 fn connect(path: &Path, more: OpenFlags, options: &Options) -> rusqlite::Result<Connection> {
     // each connection belongs to one thread, so that SQLite need not lock it
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;

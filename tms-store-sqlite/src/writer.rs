@@ -1,5 +1,6 @@
 //! The thread that writes, and group commit.
 
+use crate::checkpoint::Log;
 use crate::error::Result;
 use crate::queue::Consumer;
 use crate::row::{AssignmentRow, EventRow, InventoryRow, PackageRow, PutRow, TerminalRow, Write, key, unsigned};
@@ -7,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tms_core::store::{Expect, Key, StoreError};
@@ -27,6 +29,7 @@ pub(crate) struct Counters {
 
 pub(crate) struct Writer {
     connection: Connection,
+    log: Arc<Log>,
     group_limit: usize,
     checkpoint_pages: i32,
     busy_timeout: Duration,
@@ -55,9 +58,10 @@ thread_local! {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: Connection, options: &crate::Options) -> Self {
+    pub(crate) fn new(connection: Connection, log: Arc<Log>, options: &crate::Options) -> Self {
         Self {
             connection,
+            log,
             group_limit: options.group_limit.max(1),
             checkpoint_pages: i32::try_from(options.checkpoint_pages.max(1)).unwrap_or(i32::MAX),
             busy_timeout: options.busy_timeout,
@@ -422,19 +426,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Brings the log into the database when it has grown long, after everybody has been answered.
+    /// Has the log brought into the database when it has grown long, and begins it anew when that is done.
     ///
-    /// RESTART waits for readers of what is in the log, so that the log begins anew and does not grow without end under a
-    /// steady load; but not for long, because commits wait too. A reader that stays gets another chance with every so
-    /// many pages.
+    /// RESTART waits for readers of what is in the log, so that the log does not grow without end under a steady load; but
+    /// not for long, because commits wait too. A reader that stays gets another chance with every so many pages.
     fn checkpoint(&mut self) {
         let pages = LOG_PAGES.get();
         if pages < self.tried_at {
             self.tried_at = 0;
         }
-        if pages.saturating_sub(self.tried_at) < self.checkpoint_pages {
-            return;
+        if self.log.take_copied() {
+            self.restart(pages);
+        } else if pages.saturating_sub(self.tried_at) >= self.checkpoint_pages {
+            self.log.request();
         }
+    }
+
+    fn restart(&mut self, pages: i32) {
         let emptied = self.connection.busy_timeout(Duration::from_millis(100)).and_then(|()| {
             self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
                 Ok(row.get::<_, i64>(0)? == 0)

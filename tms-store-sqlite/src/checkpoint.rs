@@ -1,0 +1,76 @@
+//! The thread that brings the log into the database, while commits go on.
+//!
+//! It copies what is in the log (PASSIVE, which waits for nobody) until little is left. What then remains is the writer's:
+//! only between two of its transactions can the log begin anew.
+
+use crate::queue::{Consumer, Queue};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The most copies in a row. Each leaves what was written while it ran, which is less each time where the disk keeps up.
+const COPIES: usize = 8;
+
+/// What the writer and the copying thread tell each other.
+pub(crate) struct Log {
+    requests: Arc<Queue<()>>,
+    /// Nearly all of the log is in the database.
+    copied: AtomicBool,
+    /// Copying is asked for or under way.
+    busy: AtomicBool,
+}
+
+impl Log {
+    /// A log, and the right to copy it.
+    pub(crate) fn new() -> (Arc<Self>, Option<Consumer<()>>) {
+        let (requests, mut takers) = Queue::new(1);
+        let log = Self {
+            requests,
+            copied: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+        };
+        (Arc::new(log), takers.pop())
+    }
+
+    /// Asks for a copy, unless one is under way.
+    pub(crate) fn request(&self) {
+        if !self.busy.swap(true, Ordering::AcqRel) {
+            self.requests.push(());
+        }
+    }
+
+    /// Whether a copy has ended since this was last asked.
+    pub(crate) fn take_copied(&self) -> bool {
+        self.copied.swap(false, Ordering::AcqRel)
+    }
+
+    /// Ends the thread that copies, when it is done.
+    pub(crate) fn close(&self) {
+        self.requests.close();
+    }
+
+    /// Copies whenever it is asked for, until the log is closed. `little` is how many pages may be left.
+    pub(crate) fn run(&self, connection: &Connection, requests: &Consumer<()>, little: i64) {
+        while requests.take(1).is_some() {
+            for _ in 0..COPIES {
+                match copy(connection) {
+                    Ok(left) if left > little => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(code = ?error.sqlite_error_code(), "write-ahead log not copied");
+                        break;
+                    }
+                }
+            }
+            self.copied.store(true, Ordering::Release);
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Copies as much of the log as readers allow, and gives the number of pages that are left.
+fn copy(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?))
+    })
+}
