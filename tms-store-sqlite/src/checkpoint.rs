@@ -8,8 +8,11 @@ use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The most copies in a row. Each leaves what was written while it ran, which is less each time where the disk keeps up.
-const COPIES: usize = 8;
+/// The most copies in a row.
+const COPIES: usize = 24;
+
+/// A copy of no more pages than this takes less than the time between two commits.
+const FEW: i64 = 256;
 
 /// What the writer and the copying thread tell each other.
 pub(crate) struct Log {
@@ -49,18 +52,11 @@ impl Log {
         self.requests.close();
     }
 
-    /// Copies whenever it is asked for, until the log is closed. `little` is how many pages may be left.
-    pub(crate) fn run(&self, connection: &Connection, requests: &Consumer<()>, little: i64) {
+    /// Copies whenever it is asked for, until the log is closed.
+    pub(crate) fn run(&self, connection: &Connection, requests: &Consumer<()>) {
         while requests.take(1).is_some() {
-            for _ in 0..COPIES {
-                match copy(connection) {
-                    Ok(left) if left > little => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(code = ?error.sqlite_error_code(), "write-ahead log not copied");
-                        break;
-                    }
-                }
+            if let Err(error) = copy_nearly_all(connection) {
+                tracing::warn!(code = ?error.sqlite_error_code(), "write-ahead log not copied");
             }
             self.copied.store(true, Ordering::Release);
             self.busy.store(false, Ordering::Release);
@@ -68,9 +64,25 @@ impl Log {
     }
 }
 
-/// Copies as much of the log as readers allow, and gives the number of pages that are left.
+/// Copies until two copies in a row had little to do: each leaves what was written while it ran, which is less each time
+/// where the disk keeps up.
+///
+/// SQLite waits for the disk at the end of a copy only where nobody has committed meanwhile. A short one mostly is such a
+/// copy, and what it has made durable the writer need not wait for when it begins the log anew.
+fn copy_nearly_all(connection: &Connection) -> rusqlite::Result<()> {
+    let (mut before, mut short) = (0, 0);
+    for _ in 0..COPIES {
+        let copied = copy(connection)?;
+        short = if copied.saturating_sub(before) <= FEW { short + 1 } else { 0 };
+        if short == 2 {
+            break;
+        }
+        before = copied;
+    }
+    Ok(())
+}
+
+/// Copies as much of the log as readers allow, and gives the number of its pages that are in the database.
 fn copy(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?))
-    })
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))
 }

@@ -76,9 +76,6 @@ pub struct Statistics {
     pub transactions: u64,
 }
 
-/// How small a part of a full log the writer brings into the database itself.
-const LITTLE: u32 = 16;
-
 /// The most reads that share one view of the database.
 const READ_GROUP: usize = 64;
 
@@ -127,8 +124,7 @@ impl SqliteStore {
         }
         if let Some(copies) = copies {
             let log = Arc::clone(&log);
-            let little = i64::from(options.checkpoint_pages / LITTLE);
-            threads.copier = Some(spawn("store-copy", move || log.run(&copier, &copies, little))?);
+            threads.copier = Some(spawn("store-copy", move || log.run(&copier, &copies))?);
         }
         let writer = Writer::new(writer, log, &options);
         if let Some(commits) = committers.pop() {
