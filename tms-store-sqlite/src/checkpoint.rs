@@ -7,12 +7,20 @@ use crate::queue::{Consumer, Queue};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// The most copies in a row.
 const COPIES: usize = 24;
 
 /// A copy of no more pages than this takes less than the time between two commits.
 const FEW: i64 = 256;
+
+/// How many copies of no more than that are enough.
+const SHORT: usize = 3;
+
+/// What there is to wait for where nobody commits.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What the writer and the copying thread tell each other.
 pub(crate) struct Log {
@@ -64,8 +72,8 @@ impl Log {
     }
 }
 
-/// Copies until two copies in a row had little to do: each leaves what was written while it ran, which is less each time
-/// where the disk keeps up.
+/// Copies until some copies had little to do: each leaves what was written while it ran, which is less each time where the
+/// disk keeps up.
 ///
 /// SQLite waits for the disk at the end of a copy only where nobody has committed meanwhile. A short one mostly is such a
 /// copy, and what it has made durable the writer need not wait for when it begins the log anew.
@@ -73,8 +81,12 @@ fn copy_nearly_all(connection: &Connection) -> rusqlite::Result<()> {
     let (mut before, mut short) = (0, 0);
     for _ in 0..COPIES {
         let copied = copy(connection)?;
-        short = if copied.saturating_sub(before) <= FEW { short + 1 } else { 0 };
-        if short == 2 {
+        match copied.saturating_sub(before) {
+            0 => thread::sleep(PAUSE),
+            1..=FEW => short += 1,
+            _ => {}
+        }
+        if short == SHORT {
             break;
         }
         before = copied;
