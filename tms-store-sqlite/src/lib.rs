@@ -11,8 +11,9 @@
 //! ```
 //!
 //! One thread writes. Commits that wait together share one transaction and one `fsync`, and each can still conflict alone;
-//! the log is written with `synchronous=FULL`, so that a commit that has returned survives the loss of power. A few
-//! threads read, each over its own connection, and never wait for the writer.
+//! the log is written with `synchronous=FULL`, so that a commit that has returned survives the loss of power. What a check-in
+//! reads is read between two transactions by the same thread, whose cache is the one that stays good; a few other threads read
+//! all else, each over its own connection, and never wait for it. One more brings the log into the database.
 //!
 //! Any number of processes on one machine may have the file open. It must be on a local disk: SQLite's write-ahead log does
 //! not work over a network.
@@ -44,7 +45,7 @@ use crate::error::closed;
 use crate::queue::Queue;
 use crate::reader::Read;
 use crate::row::Write;
-use crate::writer::{Commit, Counters, Writer};
+use crate::writer::{Commit, Counters, Job, Writer};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use std::fmt;
@@ -80,7 +81,7 @@ pub struct Statistics {
 const READ_GROUP: usize = 64;
 
 struct Threads {
-    commits: Arc<Queue<Commit>>,
+    jobs: Arc<Queue<Job>>,
     reads: Arc<Queue<Read>>,
     log: Arc<Log>,
     counters: Arc<Counters>,
@@ -103,11 +104,11 @@ impl SqliteStore {
             .collect::<Result<Vec<_>, _>>()?;
         let copier = schema::copier(path, &options)?;
         let (log, copies) = Log::new();
-        let (commits, mut committers) = Queue::new(1);
+        let (jobs, mut writers) = Queue::new(1);
         let (reads, takers) = Queue::new(readers.len());
         // dropped when a later thread cannot be made, this ends those that were
         let mut threads = Threads {
-            commits,
+            jobs,
             reads,
             log: Arc::clone(&log),
             counters: Arc::default(),
@@ -127,9 +128,9 @@ impl SqliteStore {
             threads.copier = Some(spawn("store-copy", move || log.run(&copier, &copies))?);
         }
         let writer = Writer::new(writer, log, &options);
-        if let Some(commits) = committers.pop() {
+        if let Some(jobs) = writers.pop() {
             let counters = Arc::clone(&threads.counters);
-            threads.writer = Some(spawn("store-write", move || writer.run(&commits, &counters))?);
+            threads.writer = Some(spawn("store-write", move || writer.run(&jobs, &counters))?);
         }
         Ok(Self {
             threads: Arc::new(threads),
@@ -178,7 +179,7 @@ impl Drop for Threads {
             let _ = copier.join();
         }
         // the writer's connection must be the last to close: that is the one that empties the log
-        self.commits.close();
+        self.jobs.close();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
@@ -197,7 +198,15 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     async fn check_in(&self, caller: &Caller) -> Result<Option<CheckIn>, StoreError> {
         let caller = caller.clone();
-        self.read(move |connection| reader::check_in(connection, &caller)).await
+        let (reply, outcome) = oneshot::channel();
+        self.threads.jobs.push(Job::CheckIn(Box::new(move |connection| {
+            if !reply.is_closed() {
+                // a caller that has gone away misses nothing
+                let _ = reply.send(reader::check_in(connection, &caller));
+            }
+        })));
+        let stored = outcome.await.map_err(|_| closed())??;
+        Ok(stored.map(|stored| stored.decode()).transpose()?)
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Versioned<Record>>, StoreError> {
@@ -223,7 +232,7 @@ impl Store for SqliteStore {
             return Ok(());
         }
         let (reply, outcome) = oneshot::channel();
-        self.threads.commits.push(Commit { writes, reply });
+        self.threads.jobs.push(Job::Commit(Commit { writes, reply }));
         outcome.await.map_err(|_| closed())?
     }
 }

@@ -18,6 +18,14 @@ struct State<T> {
     waiting: usize,
 }
 
+impl<T> State<T> {
+    fn share(&mut self, limit: usize) -> Vec<T> {
+        // as many as the others will have, if they come now
+        let count = limit.min(self.items.len().div_ceil(self.consumers));
+        self.items.drain(..count).collect()
+    }
+}
+
 /// A thread's right to take from a queue. When the last is dropped, the queue closes and what is left in it is dropped, so
 /// that no caller waits for an answer that nobody gives.
 pub(crate) struct Consumer<T>(Arc<Queue<T>>);
@@ -77,9 +85,12 @@ impl<T> Consumer<T> {
             state = self.0.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
-        // as many as the others will have, if they come now
-        let count = limit.min(state.items.len().div_ceil(state.consumers));
-        Some(state.items.drain(..count).collect())
+        Some(state.share(limit))
+    }
+
+    /// Takes what has come meanwhile, as [`take`](Self::take) does, without waiting; nothing where there is nothing.
+    pub(crate) fn more(&self, limit: usize) -> Vec<T> {
+        self.0.state().share(limit)
     }
 }
 
@@ -108,7 +119,9 @@ mod tests {
             queue.push(item);
         }
         assert_eq!(consumer.take(3), Some(vec![0, 1, 2]));
-        assert_eq!(consumer.take(3), Some(vec![3, 4]));
+        assert_eq!(consumer.more(1), vec![3]);
+        assert_eq!(consumer.take(3), Some(vec![4]));
+        assert_eq!(consumer.more(3), vec![]);
         let taker = std::thread::spawn(move || (consumer.take(9), consumer.take(9), consumer.take(9)));
         queue.push(5);
         while !queue.state().items.is_empty() {

@@ -1,7 +1,7 @@
 //! What is read, and by which statements.
 
 use crate::error::Result;
-use crate::row::{body, key, record, unsigned};
+use crate::row::{Stored, body, key, record, unsigned};
 use rusqlite::{Connection, OptionalExtension, Params, ToSql};
 use serde::de::DeserializeOwned;
 use tms_core::store::{
@@ -59,7 +59,26 @@ pub(crate) fn serve(connection: &Connection, reads: Vec<Read>) {
     }
 }
 
-pub(crate) fn check_in(connection: &Connection, caller: &Caller) -> Result<Option<CheckIn>> {
+/// What a check-in reads, as it is stored: the caller reads the text, and the thread that all wait for does not.
+pub(crate) struct StoredCheckIn {
+    terminal: Stored,
+    assignments: Vec<Stored>,
+}
+
+impl StoredCheckIn {
+    pub(crate) fn decode(&self) -> Result<CheckIn> {
+        Ok(CheckIn {
+            terminal: self.terminal.decode("terminals")?,
+            assignments: self
+                .assignments
+                .iter()
+                .map(|stored| stored.decode("assignments"))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+pub(crate) fn check_in(connection: &Connection, caller: &Caller) -> Result<Option<StoredCheckIn>> {
     match caller {
         Caller::Id(id) => check_in_by(connection, CHECK_IN_BY_ID, [key(id.0)]),
         Caller::Holder(holder) => check_in_by(
@@ -71,20 +90,20 @@ pub(crate) fn check_in(connection: &Connection, caller: &Caller) -> Result<Optio
     }
 }
 
-fn check_in_by(connection: &Connection, sql: &str, params: impl Params) -> Result<Option<CheckIn>> {
+fn check_in_by(connection: &Connection, sql: &str, params: impl Params) -> Result<Option<StoredCheckIn>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    let mut found: Option<CheckIn> = None;
+    let mut found: Option<StoredCheckIn> = None;
     while let Some(row) = rows.next()? {
         let check_in = match &mut found {
             Some(check_in) => check_in,
-            None => found.insert(CheckIn {
-                terminal: record::<Terminal>(row, 0, "terminals")?,
+            None => found.insert(StoredCheckIn {
+                terminal: Stored::of(row, 0)?,
                 assignments: Vec::new(),
             }),
         };
         if row.get::<_, Option<i64>>(2)?.is_some() {
-            check_in.assignments.push(record::<Assignment>(row, 2, "assignments")?);
+            check_in.assignments.push(Stored::of(row, 2)?);
         }
     }
     Ok(found)

@@ -176,6 +176,29 @@ fn json<T: Serialize>(record: &T) -> std::result::Result<String, StoreError> {
     serde_json::to_string(record).map_err(|_| StoreError::Backend("a record cannot be written as json".to_owned()))
 }
 
+/// A record as it is stored, not yet read.
+pub(crate) struct Stored {
+    version: u64,
+    body: String,
+}
+
+impl Stored {
+    /// The record in the columns `version` and `body` at `at` and `at + 1`.
+    pub(crate) fn of(row: &Row<'_>, at: usize) -> Result<Self> {
+        Ok(Self {
+            version: unsigned(row, at)?,
+            body: row.get(at + 1)?,
+        })
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, table: &'static str) -> Result<Versioned<T>> {
+        Ok(Versioned {
+            version: self.version,
+            record: parse(&self.body, table)?,
+        })
+    }
+}
+
 /// Reads a record from the columns `version` and `body` at `at` and `at + 1`.
 pub(crate) fn record<T: DeserializeOwned>(row: &Row<'_>, at: usize, table: &'static str) -> Result<Versioned<T>> {
     Ok(Versioned {
@@ -192,9 +215,20 @@ pub(crate) fn unsigned(row: &Row<'_>, at: usize) -> Result<u64> {
 
 /// Reads a body.
 pub(crate) fn body<T: DeserializeOwned>(row: &Row<'_>, at: usize, table: &'static str) -> Result<T> {
-    let malformed = |line, column| Fault::Body { table, line, column };
-    let text = row.get_ref(at)?.as_str().map_err(|_| malformed(0, 0))?;
-    serde_json::from_str(text).map_err(|error| malformed(error.line(), error.column()))
+    let text = row.get_ref(at)?.as_str().map_err(|_| Fault::Body {
+        table,
+        line: 0,
+        column: 0,
+    })?;
+    parse(text, table)
+}
+
+fn parse<T: DeserializeOwned>(text: &str, table: &'static str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Fault::Body {
+        table,
+        line: error.line(),
+        column: error.column(),
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::checkpoint::Log;
 use crate::error::Result;
 use crate::queue::Consumer;
+use crate::reader::{self, Read};
 use crate::row::{AssignmentRow, EventRow, InventoryRow, PackageRow, PutRow, TerminalRow, Write, key, unsigned};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::cell::Cell;
@@ -20,12 +21,26 @@ pub(crate) struct Commit {
     pub(crate) reply: oneshot::Sender<std::result::Result<(), StoreError>>,
 }
 
+/// What the writing thread is asked for.
+pub(crate) enum Job {
+    Commit(Commit),
+    /// What a check-in reads. SQLite forgets what a connection has cached whenever another has written, and under load this
+    /// one always has: only here is the cache still good, and the commit that follows finds its page in it.
+    CheckIn(Read),
+}
+
 /// How much was written, for [`crate::SqliteStore::statistics`].
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) transactions: AtomicU64,
 }
+
+/// How often commits wait for what is read meanwhile.
+const ROUNDS: usize = 8;
+
+/// The most jobs that are taken at once.
+const JOBS: usize = 1024;
 
 pub(crate) struct Writer {
     connection: Connection,
@@ -70,22 +85,42 @@ impl Writer {
     }
 
     /// Writes until the queue closes.
-    pub(crate) fn run(mut self, commits: &Consumer<Commit>, counters: &Counters) {
+    pub(crate) fn run(mut self, jobs: &Consumer<Job>, counters: &Counters) {
         self.connection.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(pages);
             Ok(())
         }));
-        while let Some(mut group) = commits.take(self.group_limit) {
-            // nobody waits for it, and nothing of it is written
-            group.retain(|commit| !commit.reply.is_closed());
-            let (writes, replies): (Vec<_>, Vec<_>) =
-                group.into_iter().map(|commit| (commit.writes, commit.reply)).unzip();
-            let outcomes = self.write(&writes, counters);
-            for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                // a caller that has gone away knows that it does not know
-                let _ = reply.send(outcome);
+        while let Some(mut next) = jobs.take(JOBS) {
+            let mut commits = Vec::new();
+            for round in 1.. {
+                let mut reads = Vec::new();
+                for job in next {
+                    match job {
+                        Job::CheckIn(read) => reads.push(read),
+                        // nobody waits for it, and nothing of it is written
+                        Job::Commit(commit) if commit.reply.is_closed() => {}
+                        Job::Commit(commit) => commits.push(commit),
+                    }
+                }
+                // who reads goes on to commit, perhaps in time for this group
+                let over = reads.is_empty() || commits.len() >= self.group_limit || round == ROUNDS;
+                reader::serve(&self.connection, reads);
+                if over {
+                    break;
+                }
+                next = jobs.more(JOBS);
             }
-            self.checkpoint();
+            let mut commits = commits.into_iter();
+            while commits.len() > 0 {
+                let group = commits.by_ref().take(self.group_limit);
+                let (writes, replies): (Vec<_>, Vec<_>) = group.map(|commit| (commit.writes, commit.reply)).unzip();
+                let outcomes = self.write(&writes, counters);
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    // a caller that has gone away knows that it does not know
+                    let _ = reply.send(outcome);
+                }
+                self.checkpoint();
+            }
         }
         // the last connection empties the log into the database when it closes
         if let Err((_, error)) = self.connection.close() {
