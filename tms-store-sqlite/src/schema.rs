@@ -10,7 +10,10 @@ use std::time::Duration;
 use tms_core::store::StoreError;
 
 /// Every schema that was ever released, as the step from the one before. Append only.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../migrations/0001_records.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../migrations/0001_records.sql")),
+    M::up(include_str!("../migrations/0002_history.sql")),
+];
 
 /// The mark of our databases, as the first migration sets it.
 const APPLICATION: i64 = 0x544D_5331;
@@ -117,7 +120,7 @@ fn set_up(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     // with NORMAL a commit that has returned can be lost with the power
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    // the writer checkpoints when it has answered its callers
+    // the writer says when (see `checkpoint`)
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     if let Some(pages) = options.max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
