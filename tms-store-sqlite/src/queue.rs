@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(consumer.take(3), Some(vec![0, 1, 2]));
         assert_eq!(consumer.more(1), vec![3]);
         assert_eq!(consumer.take(3), Some(vec![4]));
-        assert_eq!(consumer.more(3), vec![]);
+        assert!(consumer.more(3).is_empty());
         let taker = std::thread::spawn(move || (consumer.take(9), consumer.take(9), consumer.take(9)));
         queue.push(5);
         while !queue.state().items.is_empty() {
