@@ -30,10 +30,12 @@
 )]
 
 mod checkpoint;
+mod document;
 mod error;
 mod options;
 mod queue;
 mod reader;
+mod roster;
 mod row;
 mod schema;
 mod writer;
@@ -54,7 +56,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use tms_core::store::{
-    Caller, Change, CheckIn, Event, Key, Query, Record, Sequence, Store, StoreError, Versioned, distinct,
+    Caller, Change, CheckIn, Event, Group, Key, Query, Record, Sequence, Store, StoreError, Tally, Versioned, distinct,
 };
 use tokio::sync::oneshot;
 
@@ -217,6 +219,12 @@ impl Store for SqliteStore {
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError> {
         let query = query.clone();
         self.read(move |connection| reader::list(connection, &query, limit))
+            .await
+    }
+
+    async fn tally(&self, tally: &Tally, limit: u32) -> Result<Vec<Group>, StoreError> {
+        let tally = tally.clone();
+        self.read(move |connection| reader::tally(connection, &tally, limit))
             .await
     }
 

@@ -1,11 +1,14 @@
 //! What is read, and by which statements.
 
+use crate::document;
 use crate::error::Result;
+use crate::roster;
 use crate::row::{Stored, body, key, record, unsigned};
 use rusqlite::{Connection, OptionalExtension, Params, ToSql};
 use serde::de::DeserializeOwned;
 use tms_core::store::{
-    Assignment, Caller, CheckIn, Event, InventoryRecord, Key, Package, Query, Record, Sequence, Terminal, Versioned,
+    Assignment, Caller, CheckIn, Event, Group, InventoryRecord, Key, Package, Query, Record, RosterEntry, Sequence,
+    Tally, Terminal, Versioned,
 };
 
 /// One statement reads terminal and open assignments, so that both are of one moment; most terminals have none, and then it
@@ -29,6 +32,7 @@ const TERMINAL: &str = "SELECT version, body FROM terminals WHERE id = ?1";
 const INVENTORY: &str = "SELECT version, body FROM inventories WHERE terminal = ?1";
 const PACKAGE: &str = "SELECT version, body FROM packages WHERE manifest = ?1";
 const ASSIGNMENT: &str = "SELECT version, body FROM assignments WHERE terminal = ?1 AND action = ?2";
+const ROSTER: &str = "SELECT version, body FROM roster WHERE terminal = ?1";
 const TERMINALS: &str = "SELECT version, body FROM terminals WHERE id >= ?1 ORDER BY id LIMIT ?2";
 const PACKAGES: &str = "SELECT version, body FROM packages WHERE manifest > ?1 ORDER BY manifest LIMIT ?2";
 const ASSIGNMENTS: &str =
@@ -117,6 +121,8 @@ pub(crate) fn get(connection: &Connection, name: &Key) -> Result<Option<Versione
         Key::Assignment(id, action) => {
             one::<Assignment>(connection, ASSIGNMENT, [key(id.0), key(action.0)], "assignments")
         }
+        Key::Roster(id) => one::<RosterEntry>(connection, ROSTER, [key(id.0)], "roster"),
+        Key::Document(kind, id) => document::get(connection, kind, id),
     }
 }
 
@@ -135,6 +141,21 @@ pub(crate) fn list(connection: &Connection, query: &Query, limit: u32) -> Result
             Some(first) => page::<Assignment>(connection, ASSIGNMENTS, &[&key(id.0), &first, &limit], "assignments"),
             None => Ok(Vec::new()),
         },
+        Query::Documents { kind, prefix, after } => document::page(connection, kind, prefix, after.as_deref(), limit),
+        Query::Marked {
+            kind,
+            mark,
+            prefix,
+            after,
+        } => document::marked(connection, kind, mark, prefix, after.as_ref(), limit),
+        Query::Roster { filter, after } => roster::page(connection, filter, after.as_ref(), limit),
+    }
+}
+
+pub(crate) fn tally(connection: &Connection, tally: &Tally, limit: u32) -> Result<Vec<Group>> {
+    match tally {
+        Tally::Marked { kind, mark, prefix } => document::tally(connection, kind, mark, prefix, limit),
+        Tally::Roster { filter, by } => roster::tally(connection, filter, by, limit),
     }
 }
 
@@ -209,6 +230,7 @@ mod tests {
             INVENTORY,
             PACKAGE,
             ASSIGNMENT,
+            ROSTER,
             TERMINALS,
             PACKAGES,
             ASSIGNMENTS,

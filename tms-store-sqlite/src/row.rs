@@ -5,7 +5,8 @@ use rusqlite::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tms_core::store::{
-    Assignment, Change, Event, Expect, Holder, InventoryRecord, Key, Package, Record, StoreError, Terminal, Versioned,
+    Assignment, Change, Day, Document, Event, Expect, Holder, InventoryRecord, Key, Package, Record, RosterEntry,
+    StoreError, Terminal, Versioned,
 };
 
 /// One change, as it is written. Made by the caller, so that the one thread that writes has less to do.
@@ -20,6 +21,8 @@ pub(crate) enum PutRow {
     Inventory(InventoryRow),
     Package(PackageRow),
     Assignment(AssignmentRow),
+    Roster(RosterRow),
+    Document(DocumentRow),
 }
 
 pub(crate) struct TerminalRow {
@@ -57,6 +60,18 @@ pub(crate) struct AssignmentRow {
     pub(crate) body: String,
 }
 
+pub(crate) struct RosterRow {
+    pub(crate) terminal: i64,
+    pub(crate) entry: RosterEntry,
+    pub(crate) seen: i64,
+    pub(crate) body: String,
+}
+
+pub(crate) struct DocumentRow {
+    pub(crate) document: Document,
+    pub(crate) marks: String,
+}
+
 pub(crate) struct EventRow {
     pub(crate) terminal: Option<i64>,
     pub(crate) kind: &'static str,
@@ -74,6 +89,8 @@ impl Write {
                     Record::Inventory(inventory) => PutRow::Inventory(InventoryRow::of(&inventory)?),
                     Record::Package(package) => PutRow::Package(PackageRow::of(*package)?),
                     Record::Assignment(assignment) => PutRow::Assignment(AssignmentRow::of(&assignment)?),
+                    Record::Roster(entry) => PutRow::Roster(RosterRow::of(*entry)?),
+                    Record::Document(document) => PutRow::Document(DocumentRow::of(*document)?),
                 },
             ),
             Change::Remove(expect, key) => Self::Remove(expect, key),
@@ -146,6 +163,31 @@ impl AssignmentRow {
             closed: assignment.closed,
             updated: time(assignment.updated),
             body: json(assignment)?,
+        })
+    }
+}
+
+impl RosterRow {
+    fn of(entry: RosterEntry) -> std::result::Result<Self, StoreError> {
+        Ok(Self {
+            terminal: key(entry.terminal.0),
+            seen: Self::day(entry.seen),
+            body: json(&entry)?,
+            entry,
+        })
+    }
+
+    /// A day as it is kept: -1 for never.
+    pub(crate) fn day(day: Option<Day>) -> i64 {
+        day.map_or(-1, i64::from)
+    }
+}
+
+impl DocumentRow {
+    fn of(document: Document) -> std::result::Result<Self, StoreError> {
+        Ok(Self {
+            marks: json(&document.marks)?,
+            document,
         })
     }
 }

@@ -13,6 +13,7 @@ use tms_core::store::StoreError;
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../migrations/0001_records.sql")),
     M::up(include_str!("../migrations/0002_history.sql")),
+    M::up(include_str!("../migrations/0003_estate.sql")),
 ];
 
 /// The mark of our databases, as the first migration sets it.

@@ -4,7 +4,10 @@ use crate::checkpoint::Log;
 use crate::error::Result;
 use crate::queue::Consumer;
 use crate::reader::{self, Read};
-use crate::row::{AssignmentRow, EventRow, InventoryRow, PackageRow, PutRow, TerminalRow, Write, key, unsigned};
+use crate::row::{
+    AssignmentRow, DocumentRow, EventRow, InventoryRow, PackageRow, PutRow, RosterRow, TerminalRow, Write, key,
+    unsigned,
+};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -12,7 +15,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tms_core::store::{Expect, Key, StoreError};
+use tms_core::store::{Document, Expect, Key, Kind, RosterEntry, StoreError};
 use tokio::sync::oneshot;
 
 /// A commit and whom to tell.
@@ -270,11 +273,19 @@ impl Writer {
         const INVENTORY: &str = "SELECT version FROM inventories WHERE terminal = ?1";
         const PACKAGE: &str = "SELECT version FROM packages WHERE manifest = ?1";
         const ASSIGNMENT: &str = "SELECT version FROM assignments WHERE terminal = ?1 AND action = ?2";
+        const ROSTER: &str = "SELECT version FROM roster WHERE terminal = ?1";
+        const DOCUMENT: &str = "SELECT version FROM documents WHERE kind = ?1 AND id = ?2";
         match write {
             Write::Put(_, PutRow::Terminal(row)) => self.find_terminal(row),
             Write::Put(_, PutRow::Inventory(row)) => self.version(INVENTORY, [row.terminal]),
             Write::Put(_, PutRow::Package(row)) => self.version(PACKAGE, [row.manifest]),
             Write::Put(_, PutRow::Assignment(row)) => self.version(ASSIGNMENT, [row.terminal, row.action]),
+            Write::Put(_, PutRow::Roster(row)) => self.version(ROSTER, [row.terminal]),
+            Write::Put(_, PutRow::Document(row)) => {
+                self.version(DOCUMENT, [row.document.kind.name(), &row.document.id])
+            }
+            Write::Remove(_, Key::Roster(id)) => self.version(ROSTER, [key(id.0)]),
+            Write::Remove(_, Key::Document(kind, id)) => self.version(DOCUMENT, [kind.name(), id]),
             Write::Remove(_, Key::Terminal(id)) => {
                 self.version("SELECT version FROM terminals WHERE id = ?1", [key(id.0)])
             }
@@ -357,6 +368,11 @@ impl Writer {
                 "DELETE FROM assignments WHERE terminal = ?1 AND action = ?2",
                 [key(id.0), key(action.0)],
             ),
+            Key::Roster(id) => self.execute("DELETE FROM roster WHERE terminal = ?1", [key(id.0)]),
+            Key::Document(kind, id) => {
+                self.unmark(kind, id)?;
+                self.execute("DELETE FROM documents WHERE kind = ?1 AND id = ?2", [kind.name(), id])
+            }
         }
     }
 
@@ -403,7 +419,74 @@ impl Writer {
                      updated = ?8, body = ?9",
                 params![terminal, action, version, package, stage, code, closed, updated, body],
             ),
+            PutRow::Roster(row) => self.put_roster(row, version),
+            PutRow::Document(row) => self.put_document(row, version, there.is_some()),
         }
+    }
+
+    fn put_roster(&self, row: &RosterRow, version: i64) -> Result<()> {
+        let RosterEntry {
+            terminal: _,
+            branch,
+            vendor,
+            model,
+            serial,
+            merchant,
+            version: release,
+            state,
+            seen: _,
+        } = &row.entry;
+        self.execute(
+            "INSERT INTO roster \
+             (terminal, version, branch, vendor, model, serial, merchant, release, state, seen, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+             ON CONFLICT DO UPDATE SET version = ?2, branch = ?3, vendor = ?4, model = ?5, serial = ?6, merchant = ?7, \
+             release = ?8, state = ?9, seen = ?10, body = ?11",
+            params![
+                row.terminal,
+                version,
+                branch.as_str(),
+                vendor,
+                model,
+                serial,
+                merchant,
+                release,
+                state.name(),
+                row.seen,
+                row.body
+            ],
+        )
+    }
+
+    fn put_document(&self, row: &DocumentRow, version: i64, there: bool) -> Result<()> {
+        let Document { kind, id, marks, body } = &row.document;
+        if there {
+            self.unmark(kind, id)?;
+        }
+        self.execute(
+            "INSERT INTO documents (kind, id, version, marks, body) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT DO UPDATE SET version = ?3, marks = ?4, body = ?5",
+            params![kind.name(), id, version, row.marks, body],
+        )?;
+        for (name, value) in marks {
+            self.execute(
+                "INSERT INTO marks (kind, name, value, id) VALUES (?1, ?2, ?3, ?4)",
+                [kind.name(), name, value, id],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Forgets under what marks a document is found.
+    fn unmark(&self, kind: &Kind, id: &str) -> Result<()> {
+        let marks = crate::document::marks(&self.connection, kind, id)?;
+        for (name, value) in marks.into_iter().flatten() {
+            self.execute(
+                "DELETE FROM marks WHERE kind = ?1 AND name = ?2 AND value = ?3 AND id = ?4",
+                [kind.name(), &name, &value, id],
+            )?;
+        }
+        Ok(())
     }
 
     fn put_terminal(&self, row: &TerminalRow, version: i64, there: Option<&Found>) -> Result<()> {

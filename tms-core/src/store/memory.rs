@@ -1,8 +1,8 @@
 //! The store in memory: the specification that every other backend is compared with.
 
 use super::{
-    Caller, Change, CheckIn, CredentialId, Event, Holder, Key, Query, Record, Sequence, Store, StoreError, Terminal,
-    TerminalId, Versioned, distinct,
+    Caller, Change, CheckIn, CredentialId, Document, Event, Group, Holder, Key, Kind, Query, Record, RosterEntry,
+    RosterFilter, RosterPlace, Sequence, Store, StoreError, Tally, Terminal, TerminalId, Versioned, distinct,
 };
 use crate::store::ActionId;
 use async_trait::async_trait;
@@ -64,6 +64,10 @@ impl Store for MemoryStore {
 
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError> {
         Ok(self.state().list(query, limit))
+    }
+
+    async fn tally(&self, tally: &Tally, limit: u32) -> Result<Vec<Group>, StoreError> {
+        Ok(self.state().tally(tally, limit))
     }
 
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError> {
@@ -151,6 +155,40 @@ impl State {
                 let key = |action| Key::Assignment(*terminal, action);
                 (after.map(key), key(ActionId(0)), key(ActionId(u64::MAX)))
             }
+            Query::Documents { kind, prefix, after } => {
+                let page = self.documents(kind).filter(|(found, _)| {
+                    found.id.starts_with(prefix) && after.as_ref().is_none_or(|after| found.id > *after)
+                });
+                return page.map(|(_, record)| record.clone()).take(length(limit)).collect();
+            }
+            Query::Marked {
+                kind,
+                mark,
+                prefix,
+                after,
+            } => {
+                let mut page: Vec<_> = self.marked(kind, mark, prefix).collect();
+                page.sort_by_key(|(value, document, _)| (*value, &document.id));
+                let after = after.as_ref().map(|(value, id)| (value, id));
+                let page = page
+                    .into_iter()
+                    .filter(|(value, document, _)| after.is_none_or(|after| (*value, &document.id) > after));
+                return page.map(|(_, _, record)| record.clone()).take(length(limit)).collect();
+            }
+            Query::Roster { filter, after } => {
+                // the order of branch and id, or of branch, day and id
+                let place = |place: RosterPlace| (place.branch, filter.seen.and(place.seen), place.terminal);
+                let mut page: Vec<_> = self
+                    .roster(filter)
+                    .map(|(entry, record)| (place(RosterPlace::of(entry)), record))
+                    .collect();
+                page.sort_by(|(one, _), (other, _)| one.cmp(other));
+                let after = after.clone().map(place);
+                let page = page
+                    .into_iter()
+                    .filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+                return page.map(|(_, record)| record.clone()).take(length(limit)).collect();
+            }
         };
         let from = after.map_or(Included(first), Excluded);
         self.records
@@ -158,6 +196,58 @@ impl State {
             .map(|(_, record)| record.clone())
             .take(length(limit))
             .collect()
+    }
+
+    fn documents(&self, kind: &Kind) -> impl Iterator<Item = (&Document, &Versioned<Record>)> {
+        let first = Key::Document(kind.clone(), String::new());
+        let all = self.records.range(first..).map_while(|(_, found)| match &found.record {
+            Record::Document(document) => Some((&**document, found)),
+            _ => None,
+        });
+        all.take_while(move |(document, _)| document.kind == *kind)
+    }
+
+    fn marked<'a>(
+        &'a self,
+        kind: &'a Kind,
+        mark: &'a str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Document, &'a Versioned<Record>)> {
+        self.documents(kind).filter_map(move |(document, found)| {
+            let value = document.marks.get(mark)?;
+            value.starts_with(prefix).then_some((value, document, found))
+        })
+    }
+
+    fn roster<'a>(
+        &'a self,
+        filter: &'a RosterFilter,
+    ) -> impl Iterator<Item = (&'a RosterEntry, &'a Versioned<Record>)> {
+        let of_roster = Key::Roster(TerminalId(0))..=Key::Roster(TerminalId(u64::MAX));
+        self.records
+            .range(of_roster)
+            .filter_map(move |(_, found)| match &found.record {
+                Record::Roster(entry) if filter.holds(entry) => Some((&**entry, found)),
+                _ => None,
+            })
+    }
+
+    fn tally(&self, tally: &Tally, limit: u32) -> Vec<Group> {
+        let mut groups = BTreeMap::<Vec<String>, u64>::new();
+        let mut count = |names| {
+            let count = groups.entry(names).or_default();
+            *count = count.saturating_add(1);
+        };
+        match tally {
+            Tally::Marked { kind, mark, prefix } => self
+                .marked(kind, mark, prefix)
+                .for_each(|(value, ..)| count(vec![value.clone()])),
+            Tally::Roster { filter, by } => self
+                .roster(filter)
+                .for_each(|(entry, _)| count(by.iter().map(|dimension| dimension.of(entry)).collect())),
+        }
+        let groups = groups.into_iter().map(|(names, count)| Group { names, count });
+        groups.take(length(limit)).collect()
     }
 
     /// Whether every expectation holds now, and no two terminals would have one holder afterwards.

@@ -25,15 +25,26 @@
 //! 11. **No secrets in errors.** An error's text never holds a record's content.
 //! 12. **One commit, one record.** A commit that names one record twice is [`StoreError::Backend`] misuse, and nothing is
 //!     written. [`distinct`] is the check.
+//! 13. **Marks.** A document is found under the marks that it has now, and under no other; [`Query::Marked`] gives those
+//!     whose value begins with the prefix, byte by byte, in the order of value and id.
+//! 14. **Roster.** [`Query::Roster`] gives the entries of which the filter [holds](RosterFilter::holds), in the order of
+//!     branch and id, or of branch, day and id where the filter says when they were seen, those never seen first.
+//! 15. **Tallies** count what the same query would give, at the same moment, by groups in ascending order of their names'
+//!     bytes; a group of none is left out.
 
+mod document;
 mod memory;
 mod record;
+mod roster;
 
+pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
     ActionId, Assignment, CheckInSummary, Credential, CredentialId, Event, EventKind, Holder, InventoryRecord, Key,
     KeyId, Package, PackageRef, PlanStanding, Record, SealedTicket, Terminal, TerminalId, TerminalState,
 };
+
+pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -140,6 +151,86 @@ pub enum Query {
     Packages(Option<tms_proto::digest::Digest>),
     /// Assignments of one terminal, open and closed, after this id.
     Assignments(TerminalId, Option<ActionId>),
+    /// Documents of a kind whose ids begin so.
+    Documents {
+        /// The kind.
+        kind: Kind,
+        /// How the ids begin.
+        prefix: String,
+        /// After this id.
+        after: Option<String>,
+    },
+    /// Documents of a kind by the value of a mark.
+    Marked {
+        /// The kind.
+        kind: Kind,
+        /// The mark's name.
+        mark: String,
+        /// How its values begin.
+        prefix: String,
+        /// After this value and id.
+        after: Option<(String, String)>,
+    },
+    /// Terminals of the roster.
+    Roster {
+        /// Which.
+        filter: RosterFilter,
+        /// After this one: what counts of it are branch, id and, where the filter says when terminals were seen, day.
+        after: Option<RosterPlace>,
+    },
+}
+
+/// Where in the roster a page ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterPlace {
+    /// The branch.
+    pub branch: BranchPath,
+    /// The day.
+    pub seen: Option<Day>,
+    /// The terminal.
+    pub terminal: TerminalId,
+}
+
+impl RosterPlace {
+    /// Where this entry stands.
+    #[must_use]
+    pub fn of(entry: &RosterEntry) -> Self {
+        Self {
+            branch: entry.branch.clone(),
+            seen: entry.seen,
+            terminal: entry.terminal,
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tally {
+    /// Documents of a kind by the value of a mark.
+    Marked {
+        /// The kind.
+        kind: Kind,
+        /// The mark's name.
+        mark: String,
+        /// How its values begin.
+        prefix: String,
+    },
+    /// Terminals of the roster.
+    Roster {
+        /// Which.
+        filter: RosterFilter,
+        /// What they are counted by; all together where that is empty.
+        by: Vec<Dimension>,
+    },
+}
+
+/// How many of a kind there are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Group {
+    /// What they have in common: a name for each thing that was counted by.
+    pub names: Vec<String>,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// A store; see the [module](self) for the contract.
@@ -154,6 +245,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a page of at most `limit` records: fewer only at the end, none where `limit` is zero.
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError>;
+
+    /// Counts; at most the first `limit` groups.
+    async fn tally(&self, tally: &Tally, limit: u32) -> Result<Vec<Group>, StoreError>;
 
     /// Reads at most `limit` events after sequence number `after`, in their order; zero is before the first.
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError>;

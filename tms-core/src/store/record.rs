@@ -1,5 +1,6 @@
 //! The records that a store keeps.
 
+use super::{Document, Kind, RosterEntry};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tms_proto::code::{ComponentKind, ResultCode, Stage, TriggerKind};
@@ -32,7 +33,7 @@ impl fmt::Display for ActionId {
 }
 
 /// Where a terminal stands in its life, and with that what it may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TerminalState {
     /// Known, never seen.
@@ -342,6 +343,10 @@ pub enum Key {
     Package(Digest),
     /// An assignment.
     Assignment(TerminalId, ActionId),
+    /// A terminal's line in the roster.
+    Roster(TerminalId),
+    /// A document, by its kind and id.
+    Document(Kind, String),
 }
 
 /// Any record.
@@ -355,6 +360,10 @@ pub enum Record {
     Package(Box<Package>),
     /// An assignment.
     Assignment(Box<Assignment>),
+    /// A terminal's line in the roster.
+    Roster(Box<RosterEntry>),
+    /// A record of the operator's side.
+    Document(Box<Document>),
 }
 
 impl Record {
@@ -366,6 +375,8 @@ impl Record {
             Self::Inventory(inventory) => Key::Inventory(inventory.terminal),
             Self::Package(package) => Key::Package(package.package.manifest),
             Self::Assignment(assignment) => Key::Assignment(assignment.terminal, assignment.action),
+            Self::Roster(entry) => Key::Roster(entry.terminal),
+            Self::Document(document) => Key::Document(document.kind.clone(), document.id.clone()),
         }
     }
 }
@@ -391,5 +402,17 @@ impl From<Package> for Record {
 impl From<Assignment> for Record {
     fn from(record: Assignment) -> Self {
         Self::Assignment(Box::new(record))
+    }
+}
+
+impl From<RosterEntry> for Record {
+    fn from(record: RosterEntry) -> Self {
+        Self::Roster(Box::new(record))
+    }
+}
+
+impl From<Document> for Record {
+    fn from(record: Document) -> Self {
+        Self::Document(Box::new(record))
     }
 }

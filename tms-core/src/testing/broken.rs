@@ -2,8 +2,8 @@
 
 use super::store::{Fixture, Violation, clauses};
 use crate::store::{
-    Caller, Change, CheckIn, CredentialId, Event, Expect, Key, MemoryStore, Query, Record, Sequence, Store, StoreError,
-    TerminalId, Versioned, distinct,
+    BranchPath, Caller, Change, CheckIn, CredentialId, Event, Expect, Group, Key, MemoryStore, Query, Record,
+    RosterFilter, Seen, Sequence, Store, StoreError, Tally, TerminalId, Versioned, distinct,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +79,16 @@ enum Defect {
     CutsText,
     /// Removes what belongs to a terminal with it.
     Cascades,
+    /// Finds documents by marks that they had once.
+    OldMarks,
+    /// Takes a prefix for a pattern.
+    PrefixIsPattern,
+    /// Takes branches whose name only begins so for branches below.
+    BranchByName,
+    /// Takes a terminal that never called for one that called long ago.
+    NeverIsLongAgo,
+    /// Counts fewer than there are.
+    TallyIsCut,
 }
 
 use Defect::*;
@@ -117,6 +127,11 @@ const DEFECTS: &[(Defect, &str)] = &[
     (OldCredentials, "a_check_in_finds_its_terminal_and_what_is_open"),
     (CutsText, "records_come_back_whole"),
     (Cascades, "any_run_of_commits_is_as_in_memory"),
+    (OldMarks, "documents_are_found_by_their_marks"),
+    (PrefixIsPattern, "documents_are_found_by_their_marks"),
+    (BranchByName, "the_roster_is_listed_and_counted"),
+    (NeverIsLongAgo, "the_roster_is_listed_and_counted"),
+    (TallyIsCut, "the_roster_is_listed_and_counted"),
 ];
 
 #[test]
@@ -185,6 +200,8 @@ struct Shared {
     lives: Mutex<HashMap<Key, u64>>,
     /// Terminals by every credential that they ever had.
     credentials: Mutex<HashMap<CredentialId, TerminalId>>,
+    /// A mark that a document has lost, and the document.
+    moved: Mutex<Option<(String, String)>>,
     /// Events with numbers of their own, and the next number.
     events: Mutex<(BTreeMap<Sequence, Event>, Sequence)>,
 }
@@ -331,9 +348,72 @@ impl Store for BrokenStore {
                 page.truncate(1);
                 page.extend(again.into_iter().skip(1));
             }
+            (
+                PrefixIsPattern,
+                Query::Marked {
+                    kind,
+                    mark,
+                    prefix,
+                    after,
+                },
+            ) if prefix.contains('%') => {
+                let query = Query::Marked {
+                    kind: kind.clone(),
+                    mark: mark.clone(),
+                    prefix: prefix.replace('%', ""),
+                    after: after.clone(),
+                };
+                page = self.inner.list(&query, limit).await?;
+            }
+            (OldMarks, Query::Marked { kind, mark, after, .. }) if page.is_empty() && after.is_none() => {
+                let moved = self.all.moved.lock().unwrap().clone();
+                if let Some((found, id)) = moved
+                    && found == *mark
+                {
+                    page.extend(self.inner.get(&Key::Document(kind.clone(), id)).await?);
+                }
+            }
+            (BranchByName, Query::Roster { filter, after }) => {
+                let all = RosterFilter {
+                    under: BranchPath::head_office(),
+                    ..filter.clone()
+                };
+                let query = Query::Roster {
+                    filter: all,
+                    after: after.clone(),
+                };
+                page = self.inner.list(&query, u32::MAX).await?;
+                let begin = filter.under.as_str().trim_end_matches('/');
+                page.retain(
+                    |found| matches!(&found.record, Record::Roster(entry) if entry.branch.as_str().starts_with(begin)),
+                );
+                page.truncate(limit as usize);
+            }
+            (NeverIsLongAgo, Query::Roster { filter, after })
+                if matches!(filter.seen, Some(Seen::Before(_))) && after.is_none() =>
+            {
+                let never = RosterFilter {
+                    seen: Some(Seen::Never),
+                    ..filter.clone()
+                };
+                let query = Query::Roster {
+                    filter: never,
+                    after: Option::None,
+                };
+                page.splice(0..0, self.inner.list(&query, limit).await?);
+                page.truncate(limit as usize);
+            }
             _ => {}
         }
         Ok(page.into_iter().map(|found| self.spoil(found)).collect())
+    }
+
+    async fn tally(&self, tally: &Tally, limit: u32) -> Result<Vec<Group>, StoreError> {
+        let mut groups = self.inner.tally(tally, limit).await?;
+        if self.defect == TallyIsCut {
+            groups.iter_mut().for_each(|group| group.count = group.count.min(15));
+        }
+        Ok(groups)
     }
 
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError> {
@@ -430,6 +510,16 @@ impl BrokenStore {
                 (CutsText, Change::Put(_, Record::Assignment(assignment))) => {
                     if let Some(text) = &mut assignment.text {
                         *text = text.chars().take(255).collect();
+                    }
+                }
+                (OldMarks, Change::Put(_, Record::Document(document))) => {
+                    let key = Key::Document(document.kind.clone(), document.id.clone());
+                    let before = self.inner.get(&key).await?.map(|found| found.record);
+                    if let Some(Record::Document(before)) = before {
+                        let lost = before.marks.into_keys().find(|name| !document.marks.contains_key(name));
+                        if let Some(lost) = lost {
+                            *self.all.moved.lock().unwrap() = Some((lost, document.id.clone()));
+                        }
                     }
                 }
                 (Cascades, Change::Remove(_, Key::Terminal(id))) => {

@@ -1,7 +1,9 @@
 //! A store that fails when it is told to, for crash tests.
 
 use super::seed::Seed;
-use crate::store::{Caller, Change, CheckIn, Event, Key, Query, Record, Sequence, Store, StoreError, Versioned};
+use crate::store::{
+    Caller, Change, CheckIn, Event, Group, Key, Query, Record, Sequence, Store, StoreError, Tally, Versioned,
+};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -150,6 +152,10 @@ impl Store for FaultyStore {
 
     async fn list(&self, query: &Query, limit: u32) -> Result<Vec<Versioned<Record>>, StoreError> {
         self.call(self.inner.list(query, limit)).await
+    }
+
+    async fn tally(&self, tally: &Tally, limit: u32) -> Result<Vec<Group>, StoreError> {
+        self.call(self.inner.tally(tally, limit)).await
     }
 
     async fn events(&self, after: Sequence, limit: u32) -> Result<Vec<(Sequence, Event)>, StoreError> {

@@ -1,8 +1,9 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
 use crate::store::{
-    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Event, EventKind, Holder, InventoryRecord, KeyId,
-    Package, PackageRef, PlanStanding, SealedTicket, Terminal, TerminalId, TerminalState,
+    ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Document, Event, EventKind, Holder,
+    InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RosterEntry, SealedTicket, Terminal, TerminalId,
+    TerminalState,
 };
 use bytes::Bytes;
 use tms_proto::code::{ComponentKind, ComponentStatus, ResultCode, Stage, TriggerKind};
@@ -70,6 +71,33 @@ pub fn terminal(id: u64) -> Terminal {
             application: Some("credit".to_owned()),
         }],
         credential: Some(credential(id)),
+    }
+}
+
+/// A terminal's line in the roster.
+#[must_use]
+pub fn roster(id: u64) -> RosterEntry {
+    RosterEntry {
+        terminal: TerminalId(id),
+        branch: "/east/harbour".parse().unwrap_or_else(|_| BranchPath::head_office()),
+        vendor: "acme".to_owned(),
+        model: "t-1000".to_owned(),
+        serial: format!("{id:016x}"),
+        merchant: Some("123456789012345".to_owned()),
+        version: Some("2.4".to_owned()),
+        state: TerminalState::Active,
+        seen: Some(20_000),
+    }
+}
+
+/// A document, as an operator's record is one.
+#[must_use]
+pub fn document(id: u64) -> Document {
+    Document {
+        kind: Kind::named("merchant"),
+        id: id.to_string(),
+        marks: [("branch".to_owned(), format!("/east/{}/", id % 3))].into(),
+        body: format!("{{\"name\":\"終端 {id}\"}}"),
     }
 }
 

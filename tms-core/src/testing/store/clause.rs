@@ -1016,6 +1016,16 @@ pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome 
         assignment.into(),
         sample::assignment(u64::MAX, 0).into(),
     ];
+    let mut entry = sample::roster(u64::MAX);
+    (entry.vendor, entry.model, entry.serial) = (HARD.to_owned(), String::new(), HARD.to_owned());
+    (entry.merchant, entry.version, entry.seen) = (Some(HARD.to_owned()), Some(String::new()), Some(u32::MAX));
+    let mut empty = sample::roster(0);
+    (empty.merchant, empty.version, empty.seen) = (None, None, None);
+    let mut document = sample::document(u64::MAX);
+    document.id = HARD.to_owned();
+    document.body = format!("{:?}", HARD.repeat(1000));
+    document.marks = [(HARD.to_owned(), HARD.to_owned()), (String::new(), String::new())].into();
+    records.extend([Record::from(entry), empty.into(), document.into()]);
     records.extend(one_of_each(1));
     write(
         &*store,
@@ -1064,12 +1074,14 @@ pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome 
 }
 
 /// A record of each kind whose keys nobody else has.
-fn one_of_each(id: u64) -> [Record; 4] {
+fn one_of_each(id: u64) -> [Record; 6] {
     [
         sample::terminal(id).into(),
         sample::inventory(id).into(),
         sample::package(id).into(),
         sample::assignment(id, 1).into(),
+        sample::roster(id).into(),
+        sample::document(id).into(),
     ]
 }
 

@@ -28,6 +28,7 @@
 //! ```
 
 mod clause;
+mod found;
 mod model;
 mod picture;
 
@@ -132,6 +133,8 @@ pub fn clauses<F: Fixture>() -> Vec<Clause<F>> {
         clause::a_record_named_twice_is_refused,
         clause::a_check_in_finds_its_terminal_and_what_is_open,
         clause::records_come_back_whole,
+        found::documents_are_found_by_their_marks,
+        found::the_roster_is_listed_and_counted,
         model::any_run_of_commits_is_as_in_memory,
     ]
 }
@@ -198,6 +201,8 @@ macro_rules! store_tests {
             a_record_named_twice_is_refused
             a_check_in_finds_its_terminal_and_what_is_open
             records_come_back_whole
+            documents_are_found_by_their_marks
+            the_roster_is_listed_and_counted
             any_run_of_commits_is_as_in_memory
         }
     };

@@ -213,6 +213,22 @@ fn record() -> impl Strategy<Value = Record> {
             package.counter = counter;
             package.into()
         }),
+        2 => (id(), select(&["/", "/a", "/a/b", "/ab"][..]), prop::option::of(0_u32..3)).prop_map(|(id, branch, seen)| {
+            let mut entry = sample::roster(id);
+            if let Ok(branch) = branch.parse() {
+                entry.branch = branch;
+            }
+            entry.seen = seen;
+            entry.into()
+        }),
+        2 => (0_u64..4, select(&["/", "/a/", "/a/b/", "/ab/"][..]), any::<bool>()).prop_map(|(id, branch, marked)| {
+            let mut document = sample::document(id);
+            document.marks = [("branch".to_owned(), branch.to_owned())].into();
+            if !marked {
+                document.marks.clear();
+            }
+            document.into()
+        }),
         4 => (id(), select(&ACTIONS[..]), any::<bool>(), any::<u8>()).prop_map(|(id, action, closed, stage)| {
             let mut assignment = sample::assignment(id, action);
             assignment.action = ActionId(action);

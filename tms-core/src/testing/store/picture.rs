@@ -1,7 +1,11 @@
 //! All that can be read of a store, so that two can be compared.
 
 use super::Violation;
-use crate::store::{Caller, CheckIn, Event, Key, Query, Record, Sequence, Store, TerminalId, Versioned};
+use crate::store::{
+    BranchPath, Caller, CheckIn, Dimension, Event, Group, Key, Query, Record, RosterFilter, RosterPlace, Seen,
+    Sequence, Store, Tally, TerminalId, Versioned,
+};
+use crate::testing::sample;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Answers by their questions.
@@ -15,6 +19,7 @@ enum Answer {
     Page(Vec<Versioned<Record>>),
     Events(Vec<Event>),
     CheckIn(Option<CheckIn>),
+    Tally(Vec<Group>),
 }
 
 impl Picture {
@@ -56,11 +61,57 @@ impl Picture {
                 Answer::CheckIn(store.check_in(&Caller::Id(id)).await?),
             );
         }
-        for key in keys {
-            answers.insert(format!("{key:?}"), Answer::Record(store.get(&key).await?));
-        }
         for caller in callers {
             answers.insert(format!("{caller:?}"), Answer::CheckIn(store.check_in(caller).await?));
+        }
+        for filter in filters() {
+            let entries = pages(store, limit, |last| Query::Roster {
+                filter: filter.clone(),
+                after: match last {
+                    Some(Record::Roster(entry)) => Some(RosterPlace::of(entry)),
+                    _ => None,
+                },
+            })
+            .await?;
+            let tally = Tally::Roster {
+                filter: filter.clone(),
+                by: vec![Dimension::Branch, Dimension::Seen],
+            };
+            let groups = store.tally(&tally, u32::MAX).await?;
+            keys.extend(entries.iter().map(|found| found.record.key()));
+            answers.insert(format!("roster by {filter:?}"), Answer::Page(entries));
+            answers.insert(format!("tally by {filter:?}"), Answer::Tally(groups));
+        }
+        let kind = sample::document(0).kind;
+        for prefix in ["", "/a/", "/a"] {
+            let marked = pages(store, limit, |last| Query::Marked {
+                kind: kind.clone(),
+                mark: "branch".to_owned(),
+                prefix: prefix.to_owned(),
+                after: match last {
+                    Some(Record::Document(document)) => {
+                        let value = document.marks.get("branch").cloned().unwrap_or_default();
+                        Some((value, document.id.clone()))
+                    }
+                    _ => None,
+                },
+            })
+            .await?;
+            answers.insert(format!("marked {prefix}"), Answer::Page(marked));
+        }
+        let documents = pages(store, limit, |last| Query::Documents {
+            kind: kind.clone(),
+            prefix: String::new(),
+            after: match last {
+                Some(Record::Document(document)) => Some(document.id.clone()),
+                _ => None,
+            },
+        })
+        .await?;
+        keys.extend(documents.iter().map(|found| found.record.key()));
+        answers.insert("documents".to_owned(), Answer::Page(documents));
+        for key in keys {
+            answers.insert(format!("{key:?}"), Answer::Record(store.get(&key).await?));
         }
         answers.insert("terminals".to_owned(), Answer::Page(terminals));
         answers.insert("packages".to_owned(), Answer::Page(packages));
@@ -86,6 +137,17 @@ impl Picture {
             None => Ok(()),
         }
     }
+}
+
+/// Some ways to ask for the roster.
+fn filters() -> Vec<RosterFilter> {
+    let all = RosterFilter::under(BranchPath::head_office());
+    let below: Vec<_> = "/a".parse().map(RosterFilter::under).into_iter().collect();
+    let seen = [Seen::Never, Seen::Since(1), Seen::Before(2)].map(|seen| RosterFilter {
+        seen: Some(seen),
+        ..all.clone()
+    });
+    below.into_iter().chain(seen).chain([all.clone()]).collect()
 }
 
 fn terminal_id(record: &Record) -> Option<TerminalId> {

@@ -1,0 +1,314 @@
+//! The roster: how a filter becomes a statement.
+
+use crate::error::Result;
+use crate::row::{RosterRow, key, record};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
+use tms_core::store::{
+    BranchPath, Dimension, Group, Record, RosterEntry, RosterFilter, RosterPlace, Seen, Versioned, after_prefix,
+};
+
+/// A condition and its parameters, in their order.
+#[derive(Default)]
+struct Where {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Where {
+    fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
+        self.sql.push_str(condition);
+        self.values.extend(values);
+    }
+
+    /// All that the filter says but of the branch.
+    fn filter(&mut self, filter: &RosterFilter) {
+        let RosterFilter {
+            under: _,
+            vendor,
+            model,
+            serial,
+            merchant,
+            version,
+            state,
+            seen,
+        } = filter;
+        for (column, wanted) in [
+            ("r.vendor", vendor),
+            ("r.model", model),
+            ("r.merchant", merchant),
+            ("r.release", version),
+        ] {
+            if let Some(wanted) = wanted {
+                self.and(&format!("{column} = ?"), [wanted.clone().into()]);
+            }
+        }
+        if let Some(begin) = serial {
+            self.and("r.serial >= ?", [begin.clone().into()]);
+            if let Some(end) = after_prefix(begin) {
+                self.and("r.serial < ?", [end.into()]);
+            }
+        }
+        if let Some(state) = state {
+            self.and("r.state = ?", [state.name().to_owned().into()]);
+        }
+        match seen {
+            None => {}
+            Some(Seen::Never) => self.and("r.seen = -1", []),
+            Some(Seen::Since(day)) => self.and("r.seen >= ?", [i64::from(*day).into()]),
+            Some(Seen::Before(day)) => self.and("r.seen >= 0 AND r.seen < ?", [i64::from(*day).into()]),
+        }
+    }
+
+    fn branch(&mut self, column: &str, branch: &BranchPath) {
+        self.and(&format!("{column} >= ?"), [branch.as_str().to_owned().into()]);
+        if let Some(end) = after_prefix(branch.as_str()) {
+            self.and(&format!("{column} < ?"), [end.into()]);
+        }
+    }
+}
+
+/// Reads a page.
+pub(crate) fn page(
+    connection: &Connection,
+    filter: &RosterFilter,
+    after: Option<&RosterPlace>,
+    limit: u32,
+) -> Result<Vec<Versioned<Record>>> {
+    if filter.seen.is_none() {
+        let (sql, values) = statement(filter, after, limit);
+        let mut page = Vec::new();
+        read(connection, &sql, values, &mut page)?;
+        return Ok(page);
+    }
+    page_by_day(connection, filter, after, limit)
+}
+
+/// A day is a range in each branch, and branches are few beside terminals: the index is entered once for each of them.
+fn page_by_day(
+    connection: &Connection,
+    filter: &RosterFilter,
+    after: Option<&RosterPlace>,
+    limit: u32,
+) -> Result<Vec<Versioned<Record>>> {
+    // all of it is of one moment
+    let _moment = connection
+        .is_autocommit()
+        .then(|| connection.unchecked_transaction())
+        .transpose()?;
+    let end = after_prefix(filter.under.as_str());
+    let mut from = after.map_or(&filter.under, |after| &after.branch).as_str().to_owned();
+    let mut page = Vec::new();
+    loop {
+        let wanted = u32::try_from(page.len()).map_or(0, |there| limit.saturating_sub(there));
+        let branch: Option<String> = connection
+            .prepare_cached(NEXT_BRANCH)?
+            .query_row(params![from, end], |row| row.get(0))?;
+        let (Some(branch), 1..) = (branch, wanted) else {
+            return Ok(page);
+        };
+        let within = after.filter(|after| after.branch.as_str() == branch);
+        let (sql, values) = statement_by_day(filter, &branch, within, wanted);
+        read(connection, &sql, values, &mut page)?;
+        // the next text after it
+        from = branch;
+        from.push('\0');
+    }
+}
+
+fn read(connection: &Connection, sql: &str, values: Vec<Value>, page: &mut Vec<Versioned<Record>>) -> Result<()> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        let found = record::<RosterEntry>(row, 0, "roster")?;
+        page.push(Versioned {
+            version: found.version,
+            record: found.record.into(),
+        });
+    }
+    Ok(())
+}
+
+const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster WHERE branch >= ?1 AND (?2 IS NULL OR branch < ?2)";
+
+fn statement_by_day(
+    filter: &RosterFilter,
+    branch: &str,
+    after: Option<&RosterPlace>,
+    limit: u32,
+) -> (String, Vec<Value>) {
+    let mut condition = Where::default();
+    condition.and("r.branch = ?", [branch.to_owned().into()]);
+    condition.filter(filter);
+    if let Some(after) = after {
+        let place = [RosterRow::day(after.seen).into(), key(after.terminal.0).into()];
+        condition.and("(r.seen, r.terminal) > (?, ?)", place);
+    }
+    condition.values.push(limit.into());
+    let sql = format!(
+        "SELECT r.version, r.body FROM roster r INDEXED BY roster_seen{} ORDER BY r.seen, r.terminal LIMIT ?",
+        condition.sql
+    );
+    (sql, condition.values)
+}
+
+/// The statement of a page. The index is named, so that it depends on the filter and on nothing else: the most selective
+/// first.
+fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> (String, Vec<Value>) {
+    let index = match filter {
+        RosterFilter { merchant: Some(_), .. } => "roster_merchant",
+        RosterFilter {
+            serial: Some(begin), ..
+        } if !begin.is_empty() => "roster_serial",
+        RosterFilter { version: Some(_), .. } => "roster_release",
+        RosterFilter {
+            vendor: Some(_),
+            model: Some(_),
+            ..
+        } => "roster_model",
+        RosterFilter { state: Some(_), .. } => "roster_state",
+        _ => "roster_branch",
+    };
+    let mut condition = Where::default();
+    condition.filter(filter);
+    condition.branch("r.branch", &filter.under);
+    if let Some(after) = after {
+        let place = [after.branch.as_str().to_owned().into(), key(after.terminal.0).into()];
+        condition.and("(r.branch, r.terminal) > (?, ?)", place);
+    }
+    condition.values.push(limit.into());
+    let sql = format!(
+        "SELECT r.version, r.body FROM roster r INDEXED BY {index}{} ORDER BY r.branch, r.terminal LIMIT ?",
+        condition.sql
+    );
+    (sql, condition.values)
+}
+
+/// Counts.
+pub(crate) fn tally(
+    connection: &Connection,
+    filter: &RosterFilter,
+    by: &[Dimension],
+    limit: u32,
+) -> Result<Vec<Group>> {
+    let mut condition = Where::default();
+    condition.branch("r.branch", &filter.under);
+    condition.filter(filter);
+    let columns: Vec<_> = by.iter().map(|dimension| column(*dimension)).collect();
+    let columns = columns.join(", ");
+    let index = if filter.serial.is_some() {
+        "roster_serial"
+    } else {
+        "roster_seen"
+    };
+    let sql = if by.is_empty() {
+        format!(
+            "SELECT count(*) FROM roster r INDEXED BY {index}{} LIMIT ?",
+            condition.sql
+        )
+    } else {
+        format!(
+            "SELECT {columns}, count(*) FROM roster r INDEXED BY {index}{} GROUP BY {columns} ORDER BY {columns} LIMIT ?",
+            condition.sql
+        )
+    };
+    condition.values.push(limit.into());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(condition.values))?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        let count: i64 = row.get(by.len())?;
+        if count == 0 {
+            // counting all of nothing is one row
+            continue;
+        }
+        groups.push(Group {
+            names: (0..by.len()).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?,
+            count: count.unsigned_abs(),
+        });
+    }
+    Ok(groups)
+}
+
+/// The text that a terminal counts under, as [`Dimension::of`] says.
+const fn column(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Branch => "r.branch",
+        Dimension::Vendor => "r.vendor",
+        Dimension::Model => "r.model",
+        Dimension::Merchant => "coalesce(r.merchant, '')",
+        Dimension::Version => "coalesce(r.release, '')",
+        Dimension::State => "r.state",
+        Dimension::Seen => "CASE WHEN r.seen < 0 THEN '' ELSE printf('%010d', r.seen) END",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use tms_core::store::{TerminalId, TerminalState};
+
+    /// With a million terminals a page must cost a page: an index gives the order, and nothing is sorted.
+    #[test]
+    fn every_page_goes_by_an_index_in_its_order() {
+        let connection = schema::in_memory();
+        let all = RosterFilter::under(BranchPath::head_office());
+        let some = || Some("x".to_owned());
+        let mut filters = vec![
+            all.clone(),
+            RosterFilter {
+                merchant: some(),
+                ..all.clone()
+            },
+            RosterFilter {
+                version: some(),
+                ..all.clone()
+            },
+            RosterFilter {
+                state: Some(TerminalState::Active),
+                ..all.clone()
+            },
+            RosterFilter {
+                vendor: some(),
+                model: some(),
+                ..all.clone()
+            },
+        ];
+        for seen in [Seen::Never, Seen::Since(3), Seen::Before(9)] {
+            filters.push(RosterFilter {
+                seen: Some(seen),
+                ..all.clone()
+            });
+        }
+        let place = RosterPlace {
+            branch: BranchPath::head_office(),
+            seen: Some(7),
+            terminal: TerminalId(7),
+        };
+        for filter in filters {
+            for after in [None, Some(&place)] {
+                let (sql, values) = match filter.seen {
+                    Some(_) => statement_by_day(&filter, "/", after, 10),
+                    None => statement(&filter, after, 10),
+                };
+                check_plan(&connection, &sql, values);
+            }
+        }
+        check_plan(&connection, NEXT_BRANCH, vec![Value::Null; 2]);
+    }
+
+    fn check_plan(connection: &Connection, sql: &str, values: Vec<Value>) {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let rows = statement
+            .query_map(params_from_iter(values), |row| row.get::<_, String>(3))
+            .unwrap();
+        let plan: Vec<_> = rows.map(|step| step.unwrap()).collect();
+        assert!(
+            plan.iter()
+                .all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")),
+            "{sql}: {plan:?}"
+        );
+    }
+}
