@@ -10,7 +10,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use tms_core::{blob::MemoryBlobs, clock::SystemClock, entropy::OsEntropy, store::MemoryStore};
-//! use tms_core::estate::{Enrolment, Estate};
+//! use tms_core::estate::{Actor, Enrolment, Estate};
 //! use tms_core::store::{Caller, Holder, Store};
 //! use tms_proto::package::{KeySet, TrustStore};
 //!
@@ -20,7 +20,7 @@
 //! let estate =
 //!     Estate::new(store.clone(), Arc::new(MemoryBlobs::new()), Arc::new(SystemClock), Arc::new(OsEntropy), trust);
 //! let holder = Holder { vendor: "PAX".into(), model: "P80".into(), serial: "30012345".into() };
-//! let id = estate.enrol("alice", Enrolment { holder, key: None, main_key_epoch: None }).await?;
+//! let id = estate.enrol(&Actor::trusted("alice"), Enrolment { holder, key: None, main_key_epoch: None }).await?;
 //! assert!(store.check_in(&Caller::Id(id)).await?.is_some());
 //! # Ok::<(), tms_core::estate::EstateError>(())
 //! # }).unwrap();

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::sync::Arc;
-use tms_core::estate::Estate;
+use tms_core::estate::{Actor, Estate};
 use tms_core::store::{
     Assignment, Caller, Holder, InventoryRecord, Key, Package, Query, Record, Store, Terminal, TerminalId, Versioned,
 };
@@ -21,7 +21,7 @@ pub struct Office {
     /// What is recorded.
     pub store: Arc<dyn Store>,
     /// Who acts: it stands in every event.
-    pub actor: String,
+    pub actor: Actor,
 }
 
 impl Office {
@@ -37,7 +37,7 @@ impl Office {
             directory,
             estate,
             store,
-            actor,
+            actor: Actor::trusted(actor),
         })
     }
 

@@ -1,9 +1,13 @@
 //! Terminals: enrolled, switched off, and given a new certificate.
 
+use super::access::{Actor, Permission};
+use super::audit::Deed;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
-    Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId, TerminalState,
+    BranchPath, Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId,
+    TerminalState,
 };
+use serde_json::json;
 use tms_proto::certificate::{Certificate, Subject};
 
 /// What is known of a terminal when it is enrolled.
@@ -22,12 +26,14 @@ impl Estate {
     ///
     /// # Errors
     /// [`EstateError::Enrolled`] where there is one with this holder, [`EstateError::BadHolder`].
-    pub async fn enrol(&self, actor: &str, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
+    pub async fn enrol(&self, actor: &Actor, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
         let Enrolment {
             holder,
             key,
             main_key_epoch,
         } = enrolment;
+        let branch = BranchPath::head_office();
+        actor.demand(Permission::Enrol, &branch)?;
         let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
         if ![&holder.vendor, &holder.model, &holder.serial]
             .into_iter()
@@ -59,8 +65,14 @@ impl Estate {
             logical: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
+        let deed = Deed {
+            act: "terminal.enrol",
+            subject: id.to_string(),
+            branch,
+            detail: json!({ "holder": holder, "key": key, "main_key_epoch": main_key_epoch }),
+        };
         let changes = vec![Change::Put(Expect::Absent, terminal.into()), Change::Append(event)];
-        match self.store.commit(changes).await {
+        match self.commit(actor, &deed, changes).await {
             Err(StoreError::Conflict) => Err(EstateError::Enrolled(holder)),
             done => Ok(done.map(|()| id)?),
         }
@@ -70,8 +82,9 @@ impl Estate {
     ///
     /// # Errors
     /// [`EstateError::UnknownTerminal`].
-    pub async fn set_state(&self, actor: &str, terminal: &Caller, state: TerminalState) -> Result<(), EstateError> {
-        self.change_terminal(actor, terminal, EventKind::StateChanged { state }, |terminal| {
+    pub async fn set_state(&self, actor: &Actor, terminal: &Caller, state: TerminalState) -> Result<(), EstateError> {
+        let kind = EventKind::StateChanged { state };
+        self.change_terminal(actor, Permission::ChangeState, terminal, kind, |terminal| {
             terminal.state = state;
             terminal.tickets.clear();
             terminal.credential = None;
@@ -84,14 +97,15 @@ impl Estate {
     ///
     /// # Errors
     /// [`EstateError::WrongCertificate`] where it is for another terminal or another key than the pinned one.
-    pub async fn renew(&self, actor: &str, certificate: &[u8]) -> Result<TerminalId, EstateError> {
+    pub async fn renew(&self, actor: &Actor, certificate: &[u8]) -> Result<TerminalId, EstateError> {
         let decoded = Certificate::decode(certificate)?;
         let Subject::Terminal(holder) = &decoded.body().subject else {
             return Err(EstateError::WrongCertificate("it is not a terminal's"));
         };
         let caller = Caller::Holder(holder.clone());
         let id = self.known(&caller).await?.terminal.record.id;
-        self.change_terminal(actor, &caller, EventKind::CertificateRenewed, |terminal| {
+        let kind = EventKind::CertificateRenewed;
+        self.change_terminal(actor, Permission::Enrol, &caller, kind, |terminal| {
             if terminal.key.is_some_and(|pinned| pinned != decoded.body().key.id()) {
                 return Err(EstateError::WrongCertificate(
                     "it is for another key than the pinned one",
@@ -106,7 +120,8 @@ impl Estate {
 
     async fn change_terminal(
         &self,
-        actor: &str,
+        actor: &Actor,
+        permission: Permission,
         caller: &Caller,
         kind: EventKind,
         change: impl Fn(&mut Terminal) -> Result<(), EstateError> + Send + Sync,
@@ -114,13 +129,24 @@ impl Estate {
         for _ in 0..ATTEMPTS {
             let known = self.known(caller).await?.terminal;
             let mut terminal = known.record;
+            let branch = self.branch_of(terminal.id).await?;
+            actor.demand(permission, &branch)?;
             change(&mut terminal)?;
             let event = self.event(actor, Some(terminal.id), kind.clone());
+            let deed = Deed {
+                act: match kind {
+                    EventKind::StateChanged { .. } => "terminal.state",
+                    _ => "terminal.certificate",
+                },
+                subject: terminal.id.to_string(),
+                branch,
+                detail: json!(kind),
+            };
             let changes = vec![
                 Change::Put(Expect::Version(known.version), terminal.into()),
                 Change::Append(event),
             ];
-            match self.store.commit(changes).await {
+            match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),
             }

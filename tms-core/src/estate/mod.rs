@@ -1,20 +1,36 @@
-//! The estate: the operator's side. Each use case takes who acts, checks what it is given, and commits its effect
-//! together with the event that tells of it.
+//! The estate: the operator's side. Each use case takes who acts, checks whether they may and what it is given, and commits
+//! its effect together with the event and the audit entry that tell of it.
 
+mod access;
+mod audit;
+mod binding;
+mod branch;
 mod enrol;
+mod operator;
+mod proposal;
 mod publish;
 mod queue;
 
+pub use access::{Actor, Denied, Permission};
+pub use audit::{AuditBroken, AuditEntry, AuditHead};
+pub use binding::{Binding, Relation};
+pub use branch::{Branch, Merchant, Site};
 pub use enrol::Enrolment;
+pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
+pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::store::{Caller, CheckIn, Event, EventKind, Holder, Store, StoreError, TerminalId};
+use crate::store::{
+    BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Store, StoreError,
+    TerminalId, Versioned,
+};
 use std::sync::Arc;
 use thiserror::Error;
 use tms_proto::package::{PackageError, TrustStore};
 use tms_proto::tlv::DecodeError;
+use tokio::sync::Semaphore;
 
 /// How often a use case is decided again after a conflict.
 const ATTEMPTS: usize = 8;
@@ -27,6 +43,8 @@ pub struct Estate {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     trust: TrustStore,
+    /// Verifying a password takes time and memory on purpose; this is how many may at once.
+    sign_ins: Arc<Semaphore>,
 }
 
 /// Why a use case was not carried out. Nothing was changed.
@@ -79,6 +97,30 @@ pub enum EstateError {
     /// The same package waits for the terminal already.
     #[error("the package is queued for terminal {0} already, as action {1}")]
     Queued(TerminalId, u64),
+    /// The actor may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such thing.
+    #[error("no {0} {1}")]
+    Unknown(&'static str, String),
+    /// There is one already.
+    #[error("{0} {1} is there already")]
+    There(&'static str, String),
+    /// Something that is written is not as it must be.
+    #[error("{0} {1}")]
+    Invalid(&'static str, &'static str),
+    /// Whoever proposed it cannot approve it.
+    #[error("it takes another operator than the one who proposed it")]
+    SecondOperator,
+    /// It is done, dismissed or expired.
+    #[error("{0} {1} is over")]
+    Over(&'static str, String),
+    /// It cannot go while something is in it.
+    #[error("{0} still has {1}")]
+    InUse(String, &'static str),
+    /// The audit log was tampered with.
+    #[error(transparent)]
+    Audit(#[from] AuditBroken),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
@@ -100,7 +142,35 @@ impl Estate {
             clock,
             entropy,
             trust,
+            sign_ins: Arc::new(Semaphore::new(operator::SIGN_INS)),
         }
+    }
+
+    /// An entity and its version, if it is there.
+    async fn entity<E: Entity>(&self, id: &str) -> Result<Option<(u64, E)>, StoreError> {
+        let found = self.store.get(&Key::Document(E::KIND, id.to_owned())).await?;
+        found.map(entity_of).transpose()
+    }
+
+    /// The entities of a page.
+    async fn documents<E: Entity>(&self, query: &Query, limit: u32) -> Result<Vec<E>, StoreError> {
+        let page = self.store.list(query, limit).await?;
+        let documents = page.into_iter().filter_map(|found| match found.record {
+            Record::Document(document) => Some(document),
+            _ => None,
+        });
+        documents.map(|document: Box<Document>| document.read()).collect()
+    }
+
+    /// The branch of a terminal: head office's, where it stands in no roster.
+    async fn branch_of(&self, terminal: TerminalId) -> Result<BranchPath, StoreError> {
+        Ok(match self.store.get(&Key::Roster(terminal)).await? {
+            Some(Versioned {
+                record: Record::Roster(entry),
+                ..
+            }) => entry.branch,
+            _ => BranchPath::head_office(),
+        })
     }
 
     async fn known(&self, caller: &Caller) -> Result<CheckIn, EstateError> {
@@ -114,12 +184,20 @@ impl Estate {
         })
     }
 
-    fn event(&self, actor: &str, terminal: Option<TerminalId>, kind: EventKind) -> Event {
+    fn event(&self, actor: &Actor, terminal: Option<TerminalId>, kind: EventKind) -> Event {
         Event {
             time: self.clock.now(),
             terminal,
-            actor: actor.to_owned(),
+            actor: actor.name().to_owned(),
             kind,
         }
+    }
+}
+
+/// The entity that a record keeps, and its version.
+fn entity_of<E: Entity>(found: Versioned<Record>) -> Result<(u64, E), StoreError> {
+    match found.record {
+        Record::Document(document) => Ok((found.version, document.read()?)),
+        other => Err(StoreError::Corrupt(format!("{:?} is no document", other.key()))),
     }
 }

@@ -1,7 +1,10 @@
 //! Packages: a signed package is taken in, so that it can be queued.
 
+use super::access::{Actor, Permission};
+use super::audit::Deed;
 use super::{Estate, EstateError};
-use crate::store::{Change, EventKind, Expect, Package, PackageRef, StoreError};
+use crate::store::{BranchPath, Change, EventKind, Expect, Package, PackageRef, StoreError};
+use serde_json::json;
 use tms_proto::digest::Digest;
 use tms_proto::package::{PackageError, PackageFile, Parsed};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -15,9 +18,10 @@ impl Estate {
     /// [`EstateError::Content`] where the content is not the manifest's; [`EstateError::Io`] where the file cannot be read.
     pub async fn publish(
         &self,
-        actor: &str,
+        actor: &Actor,
         file: &mut (dyn AsyncRead + Send + Unpin),
     ) -> Result<PackageRef, EstateError> {
+        actor.demand(Permission::Publish, &BranchPath::head_office())?;
         let mut prefix = Vec::new();
         let head = read_head(file, &mut prefix).await?;
         let now = self.clock.now();
@@ -54,11 +58,17 @@ impl Estate {
             vendor: manifest.vendor.clone(),
             models: manifest.models.clone(),
             published: now,
-            actor: actor.to_owned(),
+            actor: actor.name().to_owned(),
         };
         let event = self.event(actor, None, EventKind::Published { manifest: name });
+        let deed = Deed {
+            act: "package.publish",
+            subject: name.to_string(),
+            branch: BranchPath::head_office(),
+            detail: json!({ "component": package.component, "version": package.version, "content": package.content }),
+        };
         let changes = vec![Change::Put(Expect::Absent, record.into()), Change::Append(event)];
-        match self.store.commit(changes).await {
+        match self.commit(actor, &deed, changes).await {
             // It was published before, and is the same: its name is the digest of its manifest.
             Ok(()) | Err(StoreError::Conflict) => Ok(package),
             Err(error) => Err(error.into()),

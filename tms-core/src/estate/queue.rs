@@ -1,10 +1,13 @@
 //! Assignments: a package is queued for a terminal, or withdrawn.
 
+use super::access::{Actor, Permission};
+use super::audit::Deed;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::server::plan;
 use crate::store::{
     ActionId, Assignment, Caller, Change, EventKind, Expect, Key, Package, Record, StoreError, Terminal, Versioned,
 };
+use serde_json::json;
 use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
 
@@ -14,7 +17,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownPackage`], [`EstateError::WrongTarget`],
     /// [`EstateError::Queued`].
-    pub async fn queue(&self, actor: &str, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
+    pub async fn queue(&self, actor: &Actor, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
         let package = self.package(manifest).await?;
         for _ in 0..ATTEMPTS {
             let known = self.known(terminal).await?;
@@ -22,6 +25,8 @@ impl Estate {
                 version,
                 record: mut terminal,
             } = known.terminal;
+            let branch = self.branch_of(terminal.id).await?;
+            actor.demand(Permission::Plan, &branch)?;
             check_target(&package, &terminal)?;
             let waiting = known
                 .assignments
@@ -53,16 +58,22 @@ impl Estate {
                 result: 0,
                 created: now,
                 updated: now,
-                actor: actor.to_owned(),
+                actor: actor.name().to_owned(),
             };
             let kind = EventKind::Queued {
                 action,
                 manifest: *manifest,
             };
+            let deed = Deed {
+                act: "action.queue",
+                subject: terminal.id.to_string(),
+                branch,
+                detail: json!(kind),
+            };
             changes.push(Change::Append(self.event(actor, Some(terminal.id), kind)));
             changes.push(Change::Put(Expect::Version(version), terminal.into()));
             changes.push(Change::Put(Expect::Absent, assignment.into()));
-            match self.store.commit(changes).await {
+            match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done.map(|()| action)?),
             }
@@ -74,19 +85,28 @@ impl Estate {
     ///
     /// # Errors
     /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownAction`].
-    pub async fn cancel(&self, actor: &str, terminal: &Caller, action: ActionId) -> Result<(), EstateError> {
+    pub async fn cancel(&self, actor: &Actor, terminal: &Caller, action: ActionId) -> Result<(), EstateError> {
         for _ in 0..ATTEMPTS {
             let known = self.known(terminal).await?;
             let id = known.terminal.record.id;
+            let branch = self.branch_of(id).await?;
+            actor.demand(Permission::Plan, &branch)?;
             let Some(open) = known.assignments.iter().find(|open| open.record.action == action) else {
                 return Err(EstateError::UnknownAction(id, action.0));
             };
-            let event = self.event(actor, Some(id), EventKind::Cancelled { action });
+            let kind = EventKind::Cancelled { action };
+            let deed = Deed {
+                act: "action.cancel",
+                subject: id.to_string(),
+                branch,
+                detail: json!(kind),
+            };
+            let event = self.event(actor, Some(id), kind);
             let changes = vec![
                 self.close(open, Stage::Cancelled, ResultCode::Success),
                 Change::Append(event),
             ];
-            match self.store.commit(changes).await {
+            match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),
             }

@@ -253,6 +253,10 @@ pub enum EventKind {
     },
     /// A terminal's certificate was renewed.
     CertificateRenewed,
+    /// What a terminal must prove was changed.
+    KeysChanged,
+    /// A terminal was removed.
+    Retired,
     /// A package was published.
     Published {
         /// Its name.
@@ -305,6 +309,8 @@ impl EventKind {
             Self::Enrolled => "enrolled",
             Self::StateChanged { .. } => "state_changed",
             Self::CertificateRenewed => "certificate_renewed",
+            Self::KeysChanged => "keys_changed",
+            Self::Retired => "retired",
             Self::Published { .. } => "published",
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",

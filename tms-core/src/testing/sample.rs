@@ -234,6 +234,8 @@ pub fn events(terminal: u64) -> Vec<Event> {
             state: TerminalState::Blacklisted,
         },
         EventKind::CertificateRenewed,
+        EventKind::KeysChanged,
+        EventKind::Retired,
         EventKind::Published { manifest },
         EventKind::Queued { action, manifest },
         EventKind::Cancelled { action },

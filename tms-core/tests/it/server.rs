@@ -1,6 +1,6 @@
 //! The server against terminals that behave and terminals that do not.
 
-use crate::world::{Call, DAY, Identity, NOW, Refused, Terminal, World, holder};
+use crate::world::{Call, DAY, Identity, NOW, Refused, Terminal, World, holder, operator};
 use std::sync::Arc;
 use std::time::Duration;
 use tms_core::blob::BlobStore;
@@ -137,7 +137,11 @@ async fn deactivated_and_blacklisted_terminals_are_told_so_and_nothing_is_record
         (TerminalState::Deactivated, ResultCode::Deactivated),
         (TerminalState::Blacklisted, ResultCode::Blacklisted),
     ] {
-        world.estate.set_state("test", &Caller::Id(id), state).await.unwrap();
+        world
+            .estate
+            .set_state(&operator(), &Caller::Id(id), state)
+            .await
+            .unwrap();
         let before = world.known(id).await;
         let report = terminal.report();
         let refused = terminal.begin(world.line("modem 1"), &report).plan().await;
@@ -146,7 +150,7 @@ async fn deactivated_and_blacklisted_terminals_are_told_so_and_nothing_is_record
     }
     world
         .estate
-        .set_state("test", &Caller::Id(id), TerminalState::Active)
+        .set_state(&operator(), &Caller::Id(id), TerminalState::Active)
         .await
         .unwrap();
     terminal.check_in(&world).await.unwrap();
@@ -320,7 +324,7 @@ async fn a_late_truth_replaces_a_cancellation() {
     let action = world.queue(id, &manifest).await;
     world
         .estate
-        .cancel("test", &Caller::Id(id), ActionId(action))
+        .cancel(&operator(), &Caller::Id(id), ActionId(action))
         .await
         .unwrap();
     assert_eq!(world.assignment(id, action).await.stage, Stage::Cancelled);
@@ -388,7 +392,7 @@ async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken()
         key: None,
         main_key_epoch: None,
     };
-    let id = world.estate.enrol("test", enrolment).await.unwrap();
+    let id = world.estate.enrol(&operator(), enrolment).await.unwrap();
     let identity = Identity::new("7", NOW + 365 * DAY).await;
     let credentials = identity.credentials(3).await;
     let mut terminal = Terminal::new(id);
@@ -443,7 +447,7 @@ async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
         key: None,
         main_key_epoch: None,
     };
-    let id = world.estate.enrol("test", enrolment).await.unwrap();
+    let id = world.estate.enrol(&operator(), enrolment).await.unwrap();
     let manifest = world.publish(b"new program", 2).await;
     world.queue(id, &manifest).await;
     let identity = Identity::new("7", NOW - 10 * DAY).await;
@@ -456,7 +460,7 @@ async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
         if renewed {
             let subject = tms_proto::certificate::Subject::Terminal(holder("7"));
             let certificate = crate::world::certify(&identity.signer, subject, NOW - DAY, NOW + 365 * DAY).await;
-            world.estate.renew("test", certificate.raw()).await.unwrap();
+            world.estate.renew(&operator(), certificate.raw()).await.unwrap();
         }
         let (mut call, plan) = identity
             .call(world.line("modem 1"), full.clone(), &terminal.report())

@@ -5,7 +5,7 @@ use tms_core::blob::MemoryBlobs;
 use tms_core::clock::ManualClock;
 use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::entropy::{Entropy, OsEntropy};
-use tms_core::estate::{Enrolment, Estate};
+use tms_core::estate::{Actor, Enrolment, Estate};
 use tms_core::pump::Pump;
 use tms_core::server::{Node, Options, Server, Services, TicketKey};
 use tms_core::signer::{PemSigner, Signer};
@@ -102,7 +102,7 @@ impl World {
             key: None,
             main_key_epoch: Some(1),
         };
-        let id = self.estate.enrol("test", enrolment).await.unwrap();
+        let id = self.estate.enrol(&operator(), enrolment).await.unwrap();
         self.keys.insert(id, 1, MainKey::Aes128(Secret::new([0x11; 16])));
         id
     }
@@ -158,12 +158,21 @@ impl World {
     }
 
     pub(crate) async fn publish_file(&self, mut file: &[u8]) -> Digest {
-        self.estate.publish("test", &mut file).await.unwrap().manifest
+        self.estate.publish(&operator(), &mut file).await.unwrap().manifest
     }
 
     pub(crate) async fn queue(&self, id: TerminalId, manifest: &Digest) -> u64 {
-        self.estate.queue("test", &Caller::Id(id), manifest).await.unwrap().0
+        self.estate
+            .queue(&operator(), &Caller::Id(id), manifest)
+            .await
+            .unwrap()
+            .0
     }
+}
+
+/// An operator who may do everything.
+pub(crate) fn operator() -> Actor {
+    Actor::trusted("test")
 }
 
 async fn server_certificate() -> Certificate {

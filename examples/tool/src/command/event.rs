@@ -125,6 +125,8 @@ fn words(kind: &EventKind) -> String {
     match kind {
         EventKind::Enrolled => "enrolled".into(),
         EventKind::StateChanged { state } => format!("made {}", state.name()),
+        EventKind::KeysChanged => "changed what is to be proved by".into(),
+        EventKind::Retired => "removed".into(),
         EventKind::CertificateRenewed => "laid ready a renewed certificate for".into(),
         EventKind::Published { manifest } => format!("published package {}", manifest.short()),
         EventKind::Queued { action, manifest } => format!("queued package {} as action {action} for", manifest.short()),

@@ -1,0 +1,336 @@
+//! Four eyes: what one operator proposes, another approves, and then it is done.
+
+use super::access::{Actor, Permission};
+use super::audit::Deed;
+use super::branch::within;
+use super::{ATTEMPTS, Estate, EstateError};
+use crate::store::{
+    Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
+    StoreError, TerminalId, Versioned,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// The most terminals that one proposal removes.
+pub const MAX_RETIRED: usize = 100;
+
+/// How long a proposal stands, in seconds: a week.
+const STANDS: u64 = 7 * 86_400;
+
+/// What takes two operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Act {
+    /// Removes terminals: they are unknown from then on, and their serial numbers free. 1 to 100, all of one branch or below it.
+    Retire {
+        /// Which.
+        terminals: BTreeSet<TerminalId>,
+    },
+    /// Has a terminal prove another RSA identity, or pins the next that is certified for it.
+    ChangeIdentity {
+        /// Which terminal.
+        terminal: TerminalId,
+        /// The identity.
+        key: Option<KeyId>,
+    },
+    /// Has a terminal use its main-control key of another epoch, or none.
+    ChangeMainKey {
+        /// Which terminal.
+        terminal: TerminalId,
+        /// The epoch.
+        epoch: Option<u32>,
+    },
+}
+
+impl Act {
+    /// What it takes.
+    #[must_use]
+    pub const fn permission(&self) -> Permission {
+        match self {
+            Self::Retire { .. } => Permission::Retire,
+            Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } => Permission::ManageKeys,
+        }
+    }
+
+    fn terminals(&self) -> BTreeSet<TerminalId> {
+        match self {
+            Self::Retire { terminals } => terminals.clone(),
+            Self::ChangeIdentity { terminal, .. } | Self::ChangeMainKey { terminal, .. } => [*terminal].into(),
+        }
+    }
+}
+
+/// Something that one operator proposes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Its id.
+    pub id: String,
+    /// What.
+    #[serde(flatten)]
+    pub act: Act,
+    /// Why.
+    pub reason: String,
+    /// The branch that covers all that it concerns.
+    pub branch: BranchPath,
+    /// Who proposes it.
+    pub proposer: String,
+    /// When, in seconds since 1970 UTC.
+    pub proposed: u64,
+    /// It cannot be approved from then on.
+    pub expires: u64,
+    /// What became of it.
+    pub standing: Standing,
+}
+
+/// What became of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It waits for another operator.
+    Open,
+    /// It is done.
+    Done {
+        /// Who approved it.
+        by: String,
+        /// When.
+        at: u64,
+    },
+    /// It will not be done.
+    Dismissed {
+        /// By whom: another operator, or the proposer.
+        by: String,
+        /// When.
+        at: u64,
+    },
+}
+
+impl Entity for Proposal {
+    const KIND: Kind = Kind::named("proposal");
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    fn marks(&self) -> Vec<(&'static str, String)> {
+        match self.standing {
+            Standing::Open => vec![("open", self.branch.to_string())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Estate {
+    /// Proposes something that takes two operators. Nothing is changed until another approves it.
+    ///
+    /// # Errors
+    /// [`EstateError::Denied`] where the actor may not do it either; [`EstateError::UnknownTerminal`];
+    /// [`EstateError::Invalid`].
+    pub async fn propose(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
+        super::branch::text("reason", reason, 200)?;
+        let terminals = act.terminals();
+        if !(1..=MAX_RETIRED).contains(&terminals.len()) {
+            return Err(EstateError::Invalid("terminals", "must be 1 to 100"));
+        }
+        let branch = self.common_branch(&terminals).await?;
+        actor.demand(act.permission(), &branch)?;
+        for terminal in &terminals {
+            self.known(&Caller::Id(*terminal)).await?;
+        }
+        let now = self.clock.now();
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        let proposal = Proposal {
+            id: format!("{now:010}-{}", hex::encode(random)),
+            act,
+            reason: reason.to_owned(),
+            branch,
+            proposer: actor.name().to_owned(),
+            proposed: now,
+            expires: now.saturating_add(STANDS),
+            standing: Standing::Open,
+        };
+        let deed = Deed {
+            act: "proposal.make",
+            subject: proposal.id.clone(),
+            branch: proposal.branch.clone(),
+            detail: json!({ "act": proposal.act, "reason": reason }),
+        };
+        let change = Change::Put(Expect::Absent, Document::of(&proposal)?.into());
+        self.commit(actor, &deed, vec![change]).await?;
+        Ok(proposal)
+    }
+
+    /// Approves a proposal: it is done, in the same commit.
+    ///
+    /// # Errors
+    /// [`EstateError::SecondOperator`] where the actor made it; [`EstateError::Denied`]; [`EstateError::Unknown`];
+    /// [`EstateError::Over`] where it is done, dismissed or expired; [`EstateError::UnknownTerminal`] where a terminal that it
+    /// concerns is gone.
+    pub async fn approve(&self, actor: &Actor, id: &str) -> Result<Proposal, EstateError> {
+        for _ in 0..ATTEMPTS {
+            let (version, mut proposal) = self.open_proposal(id).await?;
+            if actor.name() == proposal.proposer {
+                return Err(EstateError::SecondOperator);
+            }
+            // A terminal may have been moved meanwhile: where it is now counts.
+            let branch = self.common_branch(&proposal.act.terminals()).await?;
+            actor.demand(proposal.act.permission(), &proposal.branch)?;
+            actor.demand(proposal.act.permission(), &branch)?;
+            let mut changes = self.changes_of(actor, &proposal.act).await?;
+            proposal.standing = Standing::Done {
+                by: actor.name().to_owned(),
+                at: self.clock.now(),
+            };
+            let deed = Deed {
+                act: "proposal.approve",
+                subject: proposal.id.clone(),
+                branch,
+                detail: json!({ "act": proposal.act, "proposer": proposal.proposer }),
+            };
+            changes.push(Change::Put(Expect::Version(version), Document::of(&proposal)?.into()));
+            match self.commit(actor, &deed, changes).await {
+                Err(StoreError::Conflict) => {}
+                done => return Ok(done.map(|()| proposal)?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Dismisses a proposal: by whoever made it, or by who could approve it.
+    ///
+    /// # Errors
+    /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Over`].
+    pub async fn dismiss(&self, actor: &Actor, id: &str) -> Result<(), EstateError> {
+        for _ in 0..ATTEMPTS {
+            let (version, mut proposal) = self.open_proposal(id).await?;
+            if actor.name() != proposal.proposer {
+                actor.demand(proposal.act.permission(), &proposal.branch)?;
+            }
+            proposal.standing = Standing::Dismissed {
+                by: actor.name().to_owned(),
+                at: self.clock.now(),
+            };
+            let deed = Deed {
+                act: "proposal.dismiss",
+                subject: proposal.id.clone(),
+                branch: proposal.branch.clone(),
+                detail: json!({ "act": proposal.act, "proposer": proposal.proposer }),
+            };
+            let change = Change::Put(Expect::Version(version), Document::of(&proposal)?.into());
+            match self.commit(actor, &deed, vec![change]).await {
+                Err(StoreError::Conflict) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// The open proposals that the actor may see, under `under`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn proposals(&self, actor: &Actor, under: &BranchPath, limit: u32) -> Result<Vec<Proposal>, EstateError> {
+        let mut found = Vec::new();
+        for scope in within(actor, Permission::View, under) {
+            let query = Query::Marked {
+                kind: Proposal::KIND,
+                mark: "open".to_owned(),
+                prefix: scope.to_string(),
+                after: None,
+            };
+            let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+            found.extend(self.documents::<Proposal>(&query, left).await?);
+        }
+        Ok(found)
+    }
+
+    async fn open_proposal(&self, id: &str) -> Result<(u64, Proposal), EstateError> {
+        let Some((version, proposal)) = self.entity::<Proposal>(id).await? else {
+            return Err(EstateError::Unknown("proposal", id.to_owned()));
+        };
+        match proposal.standing {
+            Standing::Open if self.clock.now() < proposal.expires => Ok((version, proposal)),
+            _ => Err(EstateError::Over("proposal", id.to_owned())),
+        }
+    }
+
+    /// The lowest branch that covers all of them.
+    async fn common_branch(&self, terminals: &BTreeSet<TerminalId>) -> Result<BranchPath, StoreError> {
+        let mut common: Option<BranchPath> = None;
+        for terminal in terminals {
+            let branch = self.branch_of(*terminal).await?;
+            let mut above = common.unwrap_or_else(|| branch.clone());
+            while !above.covers(&branch) {
+                above = above.parent().unwrap_or_else(BranchPath::head_office);
+            }
+            common = Some(above);
+        }
+        Ok(common.unwrap_or_else(BranchPath::head_office))
+    }
+
+    async fn changes_of(&self, actor: &Actor, act: &Act) -> Result<Vec<Change>, EstateError> {
+        match act {
+            Act::Retire { terminals } => {
+                let mut changes = Vec::new();
+                for terminal in terminals {
+                    let known = self.known(&Caller::Id(*terminal)).await?;
+                    let expect = Expect::Version(known.terminal.version);
+                    changes.push(Change::Remove(expect, Key::Terminal(*terminal)));
+                    changes.push(Change::Remove(Expect::Any, Key::Inventory(*terminal)));
+                    changes.push(Change::Remove(Expect::Any, Key::Roster(*terminal)));
+                    changes.extend(self.assignments_of(*terminal).await?);
+                    changes.push(Change::Append(self.event(actor, Some(*terminal), EventKind::Retired)));
+                }
+                Ok(changes)
+            }
+            Act::ChangeIdentity { terminal, key } => {
+                let known = self.known(&Caller::Id(*terminal)).await?.terminal;
+                let mut changed = known.record;
+                changed.key = *key;
+                // what the old key has vouched for opens nothing any more
+                (changed.credential, changed.renewed_certificate) = (None, None);
+                changed.tickets.clear();
+                let event = self.event(actor, Some(*terminal), EventKind::KeysChanged);
+                Ok(vec![
+                    Change::Put(Expect::Version(known.version), changed.into()),
+                    Change::Append(event),
+                ])
+            }
+            Act::ChangeMainKey { terminal, epoch } => {
+                let known = self.known(&Caller::Id(*terminal)).await?.terminal;
+                let mut changed = known.record;
+                changed.main_key_epoch = *epoch;
+                changed.tickets.clear();
+                let event = self.event(actor, Some(*terminal), EventKind::KeysChanged);
+                Ok(vec![
+                    Change::Put(Expect::Version(known.version), changed.into()),
+                    Change::Append(event),
+                ])
+            }
+        }
+    }
+
+    /// Removes all assignments of a terminal.
+    async fn assignments_of(&self, terminal: TerminalId) -> Result<Vec<Change>, StoreError> {
+        let (mut after, mut changes) = (None, Vec::new());
+        loop {
+            let page = self.store.list(&Query::Assignments(terminal, after), 256).await?;
+            for found in &page {
+                if let Versioned {
+                    record: Record::Assignment(assignment),
+                    ..
+                } = found
+                {
+                    let Assignment { action, .. } = **assignment;
+                    after = Some(action);
+                    changes.push(Change::Remove(Expect::Any, Key::Assignment(terminal, action)));
+                }
+            }
+            if page.is_empty() {
+                return Ok(changes);
+            }
+        }
+    }
+}
