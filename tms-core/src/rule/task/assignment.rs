@@ -527,3 +527,6 @@ impl Wait {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,3 +84,151 @@ impl Default for BreakerPolicy {
         }
     }
 }
+
+impl Retries {
+    /// Seconds until the next attempt after a failure of `class`, or `None` where there is none. `attempt` is the one that
+    /// failed, from 1: retries of all classes count together. `chance` is any number, evenly random: the wait is chosen
+    /// from the whole of its range, so that terminals that failed together do not come back together.
+    ///
+    /// A new attempt waits for the window like the first. One that has begun may end after it.
+    #[must_use]
+    pub fn next(&self, class: FailureClass, attempt: u16, chance: u64) -> Option<u64> {
+        let policy = self.policies.iter().find(|policy| policy.class == class)?;
+        let done = attempt.saturating_sub(1);
+        if !class.is_retriable() || done >= u16::from(policy.max) {
+            return None;
+        }
+        chance.checked_rem(policy.most(done).saturating_add(1))
+    }
+}
+
+impl RetryPolicy {
+    /// The longest wait after so many retries.
+    fn most(&self, done: u16) -> u64 {
+        let cap = u64::from(self.cap);
+        let mut most = u64::from(self.base).min(cap);
+        for _ in 0..done.min(10) {
+            most = (most.saturating_mul(u64::from(self.factor_tenths)) / 10).min(cap);
+        }
+        most
+    }
+}
+
+impl Breaker {
+    /// Whether the release is kept from the terminal.
+    #[must_use]
+    pub fn is_open(&self, now: u64) -> bool {
+        self.open_until.is_some_and(|until| now < until)
+    }
+
+    /// It failed. A new count begins when the rest is over; what fails during the rest was begun before it, and does not
+    /// make it longer.
+    #[must_use]
+    pub fn failed(self, policy: &BreakerPolicy, now: u64) -> Self {
+        if self.is_open(now) {
+            return self;
+        }
+        let mut next = if self.open_until.is_some() {
+            Self::default()
+        } else {
+            self
+        };
+        let burst = usize::from(policy.burst.max(1));
+        next.total = next.total.saturating_add(1);
+        next.recent.push(now);
+        let old = next.recent.len().saturating_sub(burst);
+        next.recent.drain(..old);
+        let first = next.recent.first().filter(|_| next.recent.len() == burst);
+        let burst = first.is_some_and(|first| now.saturating_sub(*first) <= u64::from(policy.within));
+        if burst || next.total >= policy.total.max(1) {
+            next.open_until = Some(now.saturating_add(u64::from(policy.cooldown)));
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn transport(max: u8) -> Retries {
+        let policy = RetryPolicy {
+            class: FailureClass::Transport,
+            max,
+            base: 60,
+            factor_tenths: 20,
+            cap: 200,
+        };
+        Retries { policies: vec![policy] }
+    }
+
+    #[test]
+    fn waits_grow_to_their_cap_and_end() {
+        let longest = |attempt| {
+            let wait = |chance| transport(3).next(FailureClass::Transport, attempt, chance);
+            (0..1_000).map(wait).max().unwrap()
+        };
+        let waits = [1, 2, 3, 4].map(longest);
+        assert_eq!(waits, [Some(60), Some(120), Some(200), None]);
+    }
+
+    #[test]
+    fn a_class_without_a_policy_is_not_tried_again() {
+        assert_eq!(transport(3).next(FailureClass::Storage, 1, 0), None);
+        assert_eq!(transport(0).next(FailureClass::Transport, 1, 0), None);
+    }
+
+    /// Whatever is written: a wrong signature stays wrong.
+    #[test]
+    fn what_cannot_help_is_not_tried_again() {
+        for class in FailureClass::ALL {
+            let policy = RetryPolicy {
+                class,
+                ..transport(10).policies[0]
+            };
+            let retries = Retries { policies: vec![policy] };
+            assert_eq!(retries.next(class, 1, 7).is_some(), class.is_retriable(), "{class:?}");
+        }
+    }
+
+    const POLICY: BreakerPolicy = BreakerPolicy {
+        burst: 3,
+        within: 180,
+        total: 5,
+        cooldown: 1_000,
+    };
+
+    fn after(times: &[u64]) -> Breaker {
+        times
+            .iter()
+            .fold(Breaker::default(), |breaker, time| breaker.failed(&POLICY, *time))
+    }
+
+    #[test]
+    fn a_burst_opens_it_and_time_closes_it() {
+        assert_eq!(after(&[10, 100, 191]).open_until, None);
+        let open = after(&[10, 100, 190]);
+        assert_eq!(open.open_until, Some(1_190));
+        assert!(open.is_open(1_189) && !open.is_open(1_190));
+        // What comes late does not make it longer, and afterwards the count begins anew.
+        assert_eq!(open.clone().failed(&POLICY, 1_189), open);
+        assert_eq!(open.failed(&POLICY, 1_190), after(&[1_190]));
+    }
+
+    #[test]
+    fn so_many_in_all_open_it_too() {
+        assert_eq!(after(&[0, 1_000, 2_000, 3_000]).open_until, None);
+        assert_eq!(after(&[0, 1_000, 2_000, 3_000, 4_000]).open_until, Some(5_000));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_bounded_and_never_overflows(times in proptest::collection::vec(any::<u64>(), 0..40), burst: u8, total: u8) {
+            let policy = BreakerPolicy { burst, total, ..POLICY };
+            let breaker = times.iter().fold(Breaker::default(), |breaker, time| breaker.failed(&policy, *time));
+            prop_assert!(breaker.recent.len() <= usize::from(burst.max(1)));
+            prop_assert!(breaker.total <= total.max(1));
+        }
+    }
+}

@@ -269,3 +269,6 @@ impl Day {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
