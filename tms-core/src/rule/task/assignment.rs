@@ -345,7 +345,10 @@ impl Standing {
             State::TimedOut | State::Failed { .. } | State::Rejected { .. }
         );
         if report == Report::Confirmed && (open || mendable) {
-            self.state = if hold {
+            // A late truth, of an assignment that was closed or of an attempt that was given up, counts at once. On trial
+            // again it could fail by what a newer attempt says, and be a second one under way for its component.
+            let trial = hold && attempt == self.attempt && self.state.is_in_flight();
+            self.state = if trial {
                 State::Trial { confirmed: true }
             } else {
                 State::Succeeded

@@ -21,6 +21,8 @@ pub mod failure;
 pub mod filter;
 pub mod gate;
 mod hash;
+#[cfg(test)]
+mod model;
 pub mod rate;
 pub mod report;
 pub mod retry;
