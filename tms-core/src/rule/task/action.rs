@@ -1,7 +1,7 @@
 //! What a task does on a terminal.
 
 use serde::{Deserialize, Serialize};
-use tms_proto::code::ActionKind;
+use tms_proto::code::{ActionKind, ErrorAction};
 use tms_proto::digest::Digest;
 use tms_proto::message::Precondition;
 
@@ -101,6 +101,18 @@ impl Action {
             preconditions: settled_and_idle(),
             min_battery: 0,
             prompt: String::new(),
+        }
+    }
+}
+
+impl OnFailure {
+    /// The same on the wire.
+    #[must_use]
+    pub const fn error_action(self) -> ErrorAction {
+        match self {
+            Self::Continue => ErrorAction::Continue,
+            Self::Stop => ErrorAction::Stop,
+            Self::Report => ErrorAction::Report,
         }
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod action;
 pub mod assignment;
+pub mod combined;
 pub mod conflict;
 pub mod count;
 pub mod definition;
@@ -32,6 +33,7 @@ pub mod window;
 
 pub use action::{Action, OnFailure, Work};
 pub use assignment::{Answer, Change, Event, Reached, Refused, Standing, State, Wait};
+pub use combined::combine;
 pub use count::{Counts, Miscount, Slot};
 pub use definition::{Definition, Invalid, Schedule, Timeouts};
 pub use failure::FailureClass;

@@ -14,6 +14,9 @@
 //! | expired | [`Report::Expired`] | timed_out |
 //! | superseded | [`Report::Superseded`] | superseded |
 //! | cancelled | [`Report::Cancelled`] | cancelled |
+//!
+//! A terminal that confirms other content than the package's is not believed: that is a failure with the code *changed*,
+//! and whoever compares the digests says so instead of asking [`Report::of`].
 
 use super::assignment::Wait;
 use serde::{Deserialize, Serialize};

@@ -149,28 +149,30 @@ impl TaskState {
     /// [`NotAllowed`]: the table of this module.
     pub const fn after(self, operation: Operation) -> Result<Option<Self>, NotAllowed> {
         use Operation as O;
-        use TaskState as S;
         let next = match (self, operation) {
-            (S::Draft | S::Denied, O::Edit) => S::Draft,
-            (S::Draft, O::Build) => S::Building,
-            (S::Building, O::Built { approval: true }) => S::AwaitingApproval,
-            (S::Building, O::Built { approval: false }) | (S::AwaitingApproval, O::Approve) => S::Ready,
-            (S::AwaitingApproval, O::Deny) => S::Denied,
-            (S::Ready | S::Scheduled, O::Schedule) => S::Scheduled,
-            (S::Ready | S::Scheduled, O::Start) => S::Running,
+            (Self::Draft | Self::Denied, O::Edit) => Self::Draft,
+            (Self::Draft, O::Build) => Self::Building,
+            (Self::Building, O::Built { approval: true }) => Self::AwaitingApproval,
+            (Self::Building, O::Built { approval: false }) | (Self::AwaitingApproval, O::Approve) => Self::Ready,
+            (Self::AwaitingApproval, O::Deny) => Self::Denied,
+            (Self::Ready | Self::Scheduled, O::Schedule) => Self::Scheduled,
+            (Self::Ready | Self::Scheduled, O::Start) => Self::Running,
             // A reason replaces another: an operator who pauses a stalled task wants it to stay so.
-            (S::Running | S::Paused { .. }, O::Pause { reason }) => S::Paused { reason },
-            (S::Paused { .. }, O::Resume) => S::Running,
+            (Self::Running | Self::Paused { .. }, O::Pause { reason }) => Self::Paused { reason },
+            (Self::Paused { .. }, O::Resume) => Self::Running,
             // Nothing was offered yet, so that there is nothing to withdraw.
-            (S::Building | S::AwaitingApproval | S::Ready | S::Scheduled, O::Stop) => S::Stopped,
-            (S::Running | S::Paused { .. }, O::Stop) => S::Stopping,
-            (S::Stopping, O::Stopped) => S::Stopped,
-            (S::Running | S::Paused { .. } | S::Stopping, O::Abort { criterion }) => S::Aborted { criterion },
-            (S::Running | S::Paused { .. }, O::Finish { failures: false }) => S::Completed,
-            (S::Running | S::Paused { .. }, O::Finish { failures: true }) => S::CompletedWithFailures,
-            (S::AwaitingApproval | S::Ready | S::Scheduled | S::Running | S::Paused { .. }, O::Supersede) => {
-                S::Superseded
+            (Self::Building | Self::AwaitingApproval | Self::Ready | Self::Scheduled, O::Stop) => Self::Stopped,
+            (Self::Running | Self::Paused { .. }, O::Stop) => Self::Stopping,
+            (Self::Stopping, O::Stopped) => Self::Stopped,
+            (Self::Running | Self::Paused { .. } | Self::Stopping, O::Abort { criterion }) => {
+                Self::Aborted { criterion }
             }
+            (Self::Running | Self::Paused { .. }, O::Finish { failures: false }) => Self::Completed,
+            (Self::Running | Self::Paused { .. }, O::Finish { failures: true }) => Self::CompletedWithFailures,
+            (
+                Self::AwaitingApproval | Self::Ready | Self::Scheduled | Self::Running | Self::Paused { .. },
+                O::Supersede,
+            ) => Self::Superseded,
             (state, O::Delete) if state.is_deletable() => return Ok(None),
             (state, operation) => return Err(NotAllowed { state, operation }),
         };

@@ -1,5 +1,7 @@
 use super::*;
+use crate::rule::task::failure::FailureClass;
 use proptest::prelude::*;
+use tms_proto::code::ResultCode;
 
 const HARDWARE: ResultCode = ResultCode::HardwareError;
 

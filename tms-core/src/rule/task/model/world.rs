@@ -196,7 +196,7 @@ impl World {
                 let mut server = |may: bool, event| steps.extend(may.then_some(Step::Server(terminal, task, event)));
                 let open = !standing.state.is_final();
                 let id = it.next_cancel();
-                server(it.truth[task].contains(&Truth::Activated), Event::Seen);
+                server(!left.prompt && it.truth[task].contains(&Truth::Activated), Event::Seen);
                 server(standing.state == State::Trial { confirmed: true }, Event::Held);
                 server(open && has(left.silences), Event::TimeOut);
                 server(self.tasks[task].offers() && has(left.retries), Event::Retry);
