@@ -1,0 +1,3 @@
+//! The rules of an estate: pure functions over plain data, without a store, a clock or chance of their own.
+
+pub mod task;
