@@ -8,8 +8,9 @@
 //!
 //! A slot that is not used, because its terminal called at another time, is given back by [`Load::release`].
 
+use super::policy::CheckInPolicy;
 use serde::{Deserialize, Serialize};
-use tms_proto::message::Window;
+use tms_proto::message::{NextContact, Window};
 
 /// Seconds of one counter of the ledger.
 pub const QUARTER: u64 = 900;
@@ -23,6 +24,9 @@ const CHOICES: usize = 4;
 
 /// The most quarters that are looked at in one allocation.
 const MAX_QUARTERS: u64 = 4_096;
+
+/// The sorts of calls by their length: up to a minute, up to five minutes, and longer.
+const SORTS: usize = 3;
 
 /// An access number with its lines, or an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +50,7 @@ pub struct Access {
 impl Default for Access {
     /// One modem line of 1,200 bit/s.
     fn default() -> Self {
-        Self {
-            lines: 1,
-            calls_per_minute: 60,
-            ordinary: 850,
-            urgent: 950,
-            overhead: 15,
-            rate: 120,
-        }
+        Self::modems(1)
     }
 }
 
@@ -65,16 +62,20 @@ pub struct Load {
     pub seconds: u32,
     /// Calls that begin in it.
     pub calls: u32,
-    /// Calls that were ever placed in it: unlike `calls` it never falls, so that each has a place of its own.
-    pub placed: u32,
+    /// Calls that were ever placed in it, short ones, longer ones and long ones apart: unlike `calls` these never fall, so
+    /// that each call has a place of its own, and none of these sorts comes in heaps.
+    pub placed: [u32; SORTS],
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// When the call may begin: as [`CheckInPolicy::spans`](super::policy::CheckInPolicy::spans) gives it, ascending and
+    /// When the call may begin: as [`CheckInPolicy::spans`] gives it, ascending and
     /// apart.
     pub spans: Vec<Window>,
+    /// When it may begin where there is no room in these: as
+    /// [`CheckInPolicy::later`] gives it.
+    pub later: Vec<Window>,
     /// How long it is expected to last, in seconds; see [`Access::call`].
     pub seconds: u32,
     /// Urgent calls may use what is kept from ordinary ones, and come as early as they can.
@@ -102,6 +103,25 @@ pub struct Booking {
 }
 
 impl Access {
+    /// Modem lines of 1,200 bit/s that dial, train and hang up in 15 seconds.
+    ///
+    /// What is kept free shrinks with the square root of the number of lines: 56 % of one, 28 % of four, 7 % of 64. So much
+    /// is needed that a call which begins a little early, or lasts a little longer, finds another line free.
+    #[must_use]
+    pub fn modems(lines: u32) -> Self {
+        // The root of lines, in thousandths.
+        let root = u64::from(lines.max(1)).saturating_mul(1_000_000).isqrt();
+        let free = u16::try_from(560_000 / root.max(1)).unwrap_or(560);
+        Self {
+            lines,
+            calls_per_minute: lines.saturating_mul(6),
+            ordinary: 1_000 - free.min(560),
+            urgent: 1_000 - free.min(560) / 2,
+            overhead: 15,
+            rate: 120,
+        }
+    }
+
     /// How long a call is expected to last that moves so many bytes, in whole seconds.
     #[must_use]
     pub fn call(&self, bytes: u64) -> u32 {
@@ -131,7 +151,7 @@ impl Access {
         Load {
             seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
             calls: u32::try_from(calls).unwrap_or(u32::MAX),
-            placed: u32::MAX,
+            placed: [u32::MAX; SORTS],
         }
     }
 }
@@ -140,10 +160,15 @@ impl Load {
     /// With a booking more.
     #[must_use]
     pub const fn book(self, more: Self) -> Self {
+        let ([short, longer, long], [a, b, c]) = (self.placed, more.placed);
         Self {
             seconds: self.seconds.saturating_add(more.seconds),
             calls: self.calls.saturating_add(more.calls),
-            placed: self.placed.saturating_add(more.placed),
+            placed: [
+                short.saturating_add(a),
+                longer.saturating_add(b),
+                long.saturating_add(c),
+            ],
         }
     }
 
@@ -168,14 +193,27 @@ impl Load {
     }
 }
 
+impl Slot {
+    /// The slot as a plan says it. The server has spread the calls: the terminal adds nothing by chance.
+    #[must_use]
+    pub const fn contact(&self, policy: &CheckInPolicy) -> NextContact {
+        NextContact {
+            from: self.from,
+            window: policy.window,
+            jitter: None,
+            redial_delay: Some(policy.redial_delay),
+            redial_max: Some(policy.redial_max),
+        }
+    }
+}
+
 /// Finds a slot. `ledger` tells what was given out of a quarter; `chance` is any number, evenly random.
 ///
 /// An ordinary call goes to the emptiest of a few quarters that chance names; where they are full, to the emptiest of all;
-/// where all are full, to the first free quarter after the last span, for at most a day. An urgent call goes to the first
-/// quarter with room for it. Where there is no room at all, the slot is where there is least too much: a terminal always
+/// where all are full, to the first free quarter of the later spans. An urgent call goes to the first quarter with room for it. Where there is no room at all, the slot is where there is least too much: a terminal always
 /// gets a next contact.
 ///
-/// Within its quarter a call begins where the calls before it leave the widest gap, so that dialling is even to the second
+/// Within its quarter a call begins where the calls before it of about its length leave the widest gap, so that dialling is even to the second
 /// and not by chance.
 #[must_use]
 pub fn allocate(access: &Access, request: &Request, chance: u64, ledger: impl Fn(u64) -> Load) -> Slot {
@@ -204,24 +242,15 @@ pub fn allocate(access: &Access, request: &Request, chance: u64, ledger: impl Fn
     if let Some(place) = chosen {
         return place.slot(false);
     }
-    // After the last span, and no later than a day after it.
-    let end = parts.iter().last().map_or(0, |part| part.until);
-    let after = Parts::of(&[Window {
-        from: end,
-        until: end.saturating_add(86_400),
-    }]);
-    let late = after.iter().map(place).find(|place| place.free);
+    let late = Parts::of(&request.later).iter().map(place).find(|place| place.free);
     let place = late.or_else(|| parts.iter().map(place).min_by_key(|place| place.fill));
     let nowhere = || {
-        Place::new(
-            Window {
-                from: end,
-                until: end.saturating_add(1),
-            },
-            seconds,
-            capacity,
-            &ledger,
-        )
+        let begin = request.later.first().map_or(0, |span| span.from);
+        let part = Window {
+            from: begin,
+            until: begin.saturating_add(1),
+        };
+        Place::new(part, seconds, capacity, &ledger)
     };
     place.unwrap_or_else(nowhere).slot(true)
 }
@@ -303,10 +332,15 @@ struct Place {
 
 impl Place {
     fn new(part: Window, seconds: u32, capacity: Load, ledger: &impl Fn(u64) -> Load) -> Self {
-        let first = ledger(part.from / QUARTER);
+        let sort = sort(seconds);
+        let number = ledger(part.from / QUARTER)
+            .placed
+            .get(sort)
+            .copied()
+            .unwrap_or_default();
         let from = part
             .from
-            .saturating_add(gap(first.placed, part.until.saturating_sub(part.from)));
+            .saturating_add(gap(number, part.until.saturating_sub(part.from)));
         let mut place = Self {
             from,
             bookings: Vec::new(),
@@ -321,7 +355,7 @@ impl Place {
             let load = Load {
                 seconds: u32::try_from(taken).unwrap_or(u32::MAX),
                 calls: begins,
-                placed: begins,
+                placed: std::array::from_fn(|other| if other == sort { begins } else { 0 }),
             };
             let before = ledger(quarter);
             let after = before.book(load);
@@ -344,6 +378,14 @@ impl Place {
     }
 }
 
+const fn sort(seconds: u32) -> usize {
+    match seconds {
+        0..=60 => 0,
+        61..=300 => 1,
+        _ => 2,
+    }
+}
+
 /// The place of the call of this number in a part of so many seconds: multiples of the golden ratio, each of which falls
 /// into one of the widest gaps that those before it have left.
 fn gap(number: u32, length: u64) -> u64 {
@@ -360,218 +402,4 @@ const fn mixed(chance: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    type Ledger = BTreeMap<u64, Load>;
-
-    fn at(ledger: &Ledger) -> impl Fn(u64) -> Load {
-        |quarter| ledger.get(&quarter).copied().unwrap_or_default()
-    }
-
-    fn book(ledger: &mut Ledger, slot: &Slot) {
-        for booking in &slot.bookings {
-            let load = ledger.entry(booking.quarter).or_default();
-            *load = load.book(booking.load);
-        }
-    }
-
-    fn span(from: u64, until: u64) -> Window {
-        Window { from, until }
-    }
-
-    fn access(lines: u32) -> Access {
-        Access {
-            lines,
-            ..Access::default()
-        }
-    }
-
-    fn ask(seconds: u32, from: u64, until: u64) -> Request {
-        Request {
-            spans: vec![span(from, until)],
-            seconds,
-            urgent: false,
-        }
-    }
-
-    #[test]
-    fn a_call_is_as_long_as_its_bytes() {
-        let modem = Access::default();
-        assert_eq!(modem.call(0), 15);
-        assert_eq!(modem.call(342), 18);
-        assert_eq!(modem.call(u64::MAX), MAX_CALL);
-        assert_eq!(Access { rate: 0, ..modem }.call(5), 20);
-    }
-
-    #[test]
-    fn a_pool_is_filled_evenly_to_its_share_and_no_further() {
-        let (access, mut ledger) = (access(4), Ledger::new());
-        let request = ask(60, 0, 24 * QUARTER);
-        // Four lines, 85 %: 51 calls of a minute in each of 24 quarters, but for what hangs over the last one's end.
-        let mut placed = 0;
-        for chance in 0..24 * 51 {
-            let slot = allocate(&access, &request, mixed(chance), at(&ledger));
-            book(&mut ledger, &slot);
-            placed += u32::from(!slot.late);
-            if chance == 600 {
-                let fills: Vec<u32> = (0..24).map(|quarter| ledger[&quarter].seconds).collect();
-                let (least, most) = (fills.iter().min().unwrap(), fills.iter().max().unwrap());
-                assert!(most - least <= 400, "{fills:?}");
-            }
-        }
-        assert!(placed >= 24 * 51 - 24, "{placed}");
-        assert!(
-            ledger
-                .values()
-                .all(|load| load.seconds <= access.capacity(false).seconds)
-        );
-        // Urgent calls find room where ordinary ones do not.
-        loop {
-            let slot = allocate(&access, &request, 1, at(&ledger));
-            if slot.late {
-                break;
-            }
-            book(&mut ledger, &slot);
-        }
-        let urgent = Request {
-            urgent: true,
-            ..request.clone()
-        };
-        let slot = allocate(&access, &urgent, 1, at(&ledger));
-        assert!(!slot.late && slot.from < QUARTER, "{slot:?}");
-        // What was booked and is given back can be booked again.
-        let mut freed = ledger.clone();
-        freed.insert(
-            3,
-            ledger[&3].release(Load {
-                seconds: 60,
-                calls: 1,
-                placed: 0,
-            }),
-        );
-        let slot = allocate(&access, &request, 1, at(&freed));
-        assert!(!slot.late && slot.bookings[0].quarter == 3);
-    }
-
-    #[test]
-    fn calls_of_a_quarter_stand_apart() {
-        let mut begins: Vec<u64> = (0..100).map(|number| gap(number, QUARTER)).collect();
-        begins.sort_unstable();
-        let widest = begins.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!(widest <= 18, "{widest}");
-        let mut minutes = [0; 15];
-        begins
-            .iter()
-            .for_each(|begin| minutes[usize::try_from(begin / 60).unwrap()] += 1);
-        assert!(minutes.iter().all(|calls| (5..=8).contains(calls)), "{minutes:?}");
-    }
-
-    #[test]
-    fn there_is_always_a_slot() {
-        let shut = access(0);
-        let slot = allocate(&shut, &ask(60, 900, 1_800), 7, at(&Ledger::new()));
-        assert!(slot.late && (900..1_800).contains(&slot.from));
-        assert!(
-            allocate(
-                &shut,
-                &Request {
-                    spans: vec![],
-                    ..ask(1, 0, 0)
-                },
-                7,
-                at(&Ledger::new())
-            )
-            .late
-        );
-        let slot = allocate(&access(1), &ask(60, u64::MAX - 5, u64::MAX), 7, at(&Ledger::new()));
-        assert!(slot.from >= u64::MAX - 5);
-        // A call of three quarters needs room in each.
-        let mut ledger = Ledger::from([(
-            2,
-            Load {
-                seconds: 700,
-                calls: 1,
-                placed: 1,
-            },
-        )]);
-        let slot = allocate(&access(1), &ask(2_000, 0, 900), 7, at(&ledger));
-        assert!(slot.late && slot.from >= 3 * QUARTER, "{slot:?}");
-        ledger.clear();
-        let slot = allocate(&access(2), &ask(2_000, 0, 900), 7, at(&ledger));
-        assert!(!slot.late && slot.bookings.len() == 3);
-    }
-
-    #[test]
-    fn an_outage_is_caught_up_with_in_what_is_free() {
-        let missed = [Load {
-            seconds: 3_000,
-            calls: 100,
-            placed: 100,
-        }; 4];
-        let access = access(4);
-        let busy = |_| Load {
-            seconds: 2_420,
-            calls: 80,
-            placed: 80,
-        };
-        // 3,420 seconds may be given out of a quarter, 1,000 of which are free: twelve quarters for 12,000.
-        assert_eq!(catch_up(&access, &missed, 0, busy), 12 * 900);
-        assert_eq!(catch_up(&access, &missed, 0, |_| Load::default()), 4 * 900);
-        assert_eq!(catch_up(&access, &[], 0, busy), 0);
-        assert_eq!(catch_up(&Access { lines: 0, ..access }, &missed, 0, busy), 86_400);
-    }
-
-    proptest! {
-        #[test]
-        fn no_access_is_asked_for_more_than_it_carries(
-            lines in 1..5u32, requests in proptest::collection::vec((0..20_000u64, 1..8_000u64, 1..2_000u32, any::<bool>(), any::<u64>()), 1..80),
-        ) {
-            let (access, mut ledger) = (access(lines), Ledger::new());
-            for (from, length, seconds, urgent, chance) in requests {
-                let request = Request { urgent, ..ask(seconds, from, from + length) };
-                let slot = allocate(&access, &request, chance, at(&ledger));
-                prop_assert_eq!(slot.bookings.iter().map(|booking| booking.load.seconds).sum::<u32>(), seconds);
-                prop_assert_eq!(slot.bookings.iter().map(|booking| booking.load.calls).sum::<u32>(), 1);
-                prop_assert_eq!(slot.bookings[0].quarter, slot.from / QUARTER);
-                prop_assert!(slot.from >= from);
-                if !slot.late {
-                    prop_assert!(slot.from < from + length);
-                    book(&mut ledger, &slot);
-                }
-            }
-            let most = access.capacity(true).seconds.max(900);
-            prop_assert!(ledger.values().all(|load| load.seconds <= most), "{:?}", ledger);
-        }
-
-        #[test]
-        fn nodes_that_race_never_give_out_too_much(calls in proptest::collection::vec((0..4usize, 30..900u32, any::<u64>()), 1..200)) {
-            // Four nodes, each with its own old view of the ledger. A booking is written where all of its counters are as
-            // the node has read them; else the node reads these again, and decides again.
-            let access = access(2);
-            let mut store = Ledger::new();
-            let mut views = vec![Ledger::new(); 4];
-            for (node, seconds, chance) in calls {
-                for attempt in 0.. {
-                    let slot = allocate(&access, &ask(seconds, 0, 12 * QUARTER), chance.wrapping_add(attempt), at(&views[node]));
-                    let old = |booking: &Booking| at(&views[node])(booking.quarter) != at(&store)(booking.quarter);
-                    let stale: Vec<u64> = slot.bookings.iter().filter(|booking| old(booking)).map(|booking| booking.quarter).collect();
-                    if stale.is_empty() {
-                        if !slot.late {
-                            book(&mut store, &slot);
-                            book(&mut views[node], &slot);
-                        }
-                        break;
-                    }
-                    for quarter in stale {
-                        views[node].insert(quarter, at(&store)(quarter));
-                    }
-                    prop_assert!(attempt < 100);
-                }
-            }
-            prop_assert!(store.values().all(|load| load.fits(access.capacity(false))), "{:?}", store);
-        }
-    }
-}
+mod tests;

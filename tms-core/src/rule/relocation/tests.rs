@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::{Holder, KeyId, TerminalId};
 use proptest::prelude::*;
 use tms_proto::digest::Digest;
 
