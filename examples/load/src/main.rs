@@ -10,6 +10,7 @@ mod line;
 mod pool;
 mod process;
 mod server;
+mod slots;
 mod tls;
 
 use anyhow::Result;
@@ -37,7 +38,9 @@ enum Command {
     Line(line::Options),
     /// CPU of calls to a pool of modem lines, each with calls back to back.
     Pool(pool::Options),
-    /// All of these but the line and the pool, with their defaults.
+    /// Occupancy, waiting and missed windows of a pool of lines over a month, in virtual time.
+    Slots(slots::Options),
+    /// All of these but the line, the pool and the slots, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -60,6 +63,10 @@ fn main() -> Result<()> {
             Command::Idle(options) => idle::run(&options).await,
             Command::Line(options) => line::run(&options).await,
             Command::Pool(options) => pool::run(&options).await,
+            Command::Slots(options) => {
+                slots::run(&options);
+                Ok(())
+            }
             Command::All => {
                 check_in::run(&check_in::Options::default()).await?;
                 handshake::run(&handshake::Options::default())?;

@@ -15,6 +15,7 @@ pub mod entropy;
 pub mod fault;
 pub mod sample;
 pub mod seed;
+pub mod slots;
 pub mod store;
 mod suite;
 pub mod transport;

@@ -1,5 +1,6 @@
 //! Who is at the other end, as far as the access side has seen it.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -132,7 +133,8 @@ impl fmt::Display for CallerSource {
 }
 
 /// How far a caller's number is to be believed, in ascending order (after the screening indicator of ITU-T Q.931).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Trust {
     /// The caller's equipment gave it, and the network did not look at it.
     Unscreened,
