@@ -9,6 +9,7 @@ mod idle;
 mod line;
 mod pool;
 mod process;
+mod represent;
 mod server;
 mod tls;
 
@@ -37,7 +38,9 @@ enum Command {
     Line(line::Options),
     /// CPU of calls to a pool of modem lines, each with calls back to back.
     Pool(pool::Options),
-    /// All of these but the line and the pool, with their defaults.
+    /// Sizes of a content as terminals download it: whole, compressed, and as the difference to what they run.
+    Represent(represent::Options),
+    /// All of these but the line, the pool and the sizes, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
             Command::Idle(options) => idle::run(&options).await,
             Command::Line(options) => line::run(&options).await,
             Command::Pool(options) => pool::run(&options).await,
+            Command::Represent(options) => represent::run(&options),
             Command::All => {
                 check_in::run(&check_in::Options::default()).await?;
                 handshake::run(&handshake::Options::default())?;

@@ -2,7 +2,8 @@
 
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
-    Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId, TerminalState,
+    Caller, Change, Decoding, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId,
+    TerminalState,
 };
 use tms_proto::certificate::{Certificate, Subject};
 
@@ -54,6 +55,7 @@ impl Estate {
             plan: PlanStanding::default(),
             last_action: 0,
             inventory: None,
+            decoding: Decoding::default(),
             last_check_in: None,
             next_contact: None,
             logical: Vec::new(),

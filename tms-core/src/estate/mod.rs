@@ -4,17 +4,20 @@
 mod enrol;
 mod publish;
 mod queue;
+mod represent;
 
 pub use enrol::Enrolment;
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::representation::EncodeError;
 use crate::store::{Caller, CheckIn, Event, EventKind, Holder, Store, StoreError, TerminalId};
 use std::sync::Arc;
 use thiserror::Error;
 use tms_proto::package::{PackageError, TrustStore};
 use tms_proto::tlv::DecodeError;
+use tokio::sync::Mutex;
 
 /// How often a use case is decided again after a conflict.
 const ATTEMPTS: usize = 8;
@@ -27,6 +30,8 @@ pub struct Estate {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     trust: TrustStore,
+    /// One representation is made at a time: each takes much memory.
+    encoding: Arc<Mutex<()>>,
 }
 
 /// Why a use case was not carried out. Nothing was changed.
@@ -51,6 +56,12 @@ pub enum EstateError {
     /// The content is not what the manifest says.
     #[error("content does not match its manifest: {0}")]
     Content(&'static str),
+    /// A representation could not be made.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A package would have more than [`MAX_REPRESENTATIONS`](crate::store::MAX_REPRESENTATIONS).
+    #[error("package has too many representations")]
+    TooManyRepresentations,
     /// There is no such terminal.
     #[error("no terminal {0}")]
     UnknownTerminal(String),
@@ -100,6 +111,7 @@ impl Estate {
             clock,
             entropy,
             trust,
+            encoding: Arc::default(),
         }
     }
 

@@ -31,8 +31,9 @@ mod record;
 
 pub use memory::MemoryStore;
 pub use record::{
-    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Event, EventKind, Holder, InventoryRecord, Key,
-    KeyId, Package, PackageRef, PlanStanding, Record, SealedTicket, Terminal, TerminalId, TerminalState,
+    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, Package, PackageRef, PlanStanding, Record, RepresentationRef,
+    SealedTicket, Terminal, TerminalId, TerminalState,
 };
 
 use async_trait::async_trait;

@@ -3,6 +3,7 @@
 mod agent;
 #[cfg(unix)]
 mod limit;
+mod represent;
 mod serial;
 mod server;
 mod simulation;
