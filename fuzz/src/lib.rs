@@ -24,11 +24,13 @@
 
 mod link;
 mod modem;
+mod representation;
 mod secure;
 mod session;
 
 pub use link::link;
 pub use modem::at;
+pub use representation::representation;
 pub use secure::{credential, handshake, package, record};
 pub use session::{server_session, terminal_session};
 
@@ -52,6 +54,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("record", record),
     ("credential", credential),
     ("package", package),
+    ("representation", representation),
     ("server_session", server_session),
     ("terminal_session", terminal_session),
 ];

@@ -102,6 +102,17 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         data.extend(bytes(&entry));
         seeds.push(("envelope", name(&entry), data));
     }
+    for entry in entries("representations.json") {
+        let object = hex::decode(entry["object"].as_str().unwrap()).unwrap();
+        // As it is, in pieces of eight bytes.
+        let style = u8::from(entry.get("base").is_some());
+        seeds.push(("representation", name(&entry), [&[style, 7][..], &object].concat()));
+        if let Some(stream) = object.get(9..).filter(|_| name(&entry).contains("stored")) {
+            // What stands in its block, in a frame that the target makes.
+            let data = [&[style | 2, 0][..], stream].concat();
+            seeds.push(("representation", format!("{}-stream", name(&entry)), data));
+        }
+    }
     seeds.extend(link_seeds(&entries("links.json")));
     seeds.extend(secure_seeds());
     seeds

@@ -45,6 +45,7 @@ pub mod custody;
 pub mod entropy;
 pub mod estate;
 pub mod pump;
+pub mod representation;
 pub mod rule;
 pub mod server;
 pub mod signer;

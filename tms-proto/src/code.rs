@@ -91,6 +91,8 @@ codes! {
         VersionUnsupported = 59 "VERSION_UNSUPPORTED",
         /// The server could not record it now.
         StorageUnavailable = 60 "STORAGE_UNAVAILABLE",
+        /// The representation could not be decoded, or its base is not there: the content is wanted whole.
+        Undecodable = 61 "UNDECODABLE",
     }
 
     /// How far a terminal has come with an action. Stages are never skipped in a report and never confused.

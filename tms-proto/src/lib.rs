@@ -55,6 +55,7 @@ pub mod message;
 pub mod package;
 pub mod public_key;
 pub mod record;
+pub mod representation;
 pub mod secret;
 pub mod session;
 pub mod tlv;

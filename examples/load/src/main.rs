@@ -9,6 +9,7 @@ mod idle;
 mod line;
 mod pool;
 mod process;
+mod represent;
 mod server;
 mod slots;
 mod tls;
@@ -40,7 +41,9 @@ enum Command {
     Pool(pool::Options),
     /// Occupancy, waiting and missed windows of a pool of lines over a month, in virtual time.
     Slots(slots::Options),
-    /// All of these but the line, the pool and the slots, with their defaults.
+    /// Sizes of a content as terminals download it: whole, compressed, and as the difference to what they run.
+    Represent(represent::Options),
+    /// All of these but the line, the pool, the slots and the sizes, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
                 slots::run(&options);
                 Ok(())
             }
+            Command::Represent(options) => represent::run(&options),
             Command::All => {
                 check_in::run(&check_in::Options::default()).await?;
                 handshake::run(&handshake::Options::default())?;

@@ -11,7 +11,8 @@ use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::server::{ContactPolicy, Node, Options as ServerOptions, Server, Services, TicketKey};
 use tms_core::signer::{PemSigner, Signer};
 use tms_core::store::{
-    ActionId, Assignment, Change, Expect, Holder, PackageRef, PlanStanding, Store, Terminal, TerminalId, TerminalState,
+    ActionId, Assignment, Change, Decoding, Expect, Holder, PackageRef, PlanStanding, Store, Terminal, TerminalId,
+    TerminalState,
 };
 use tms_core::transport::tcp::TcpAccess;
 use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
@@ -126,6 +127,7 @@ fn terminal(id: TerminalId) -> Terminal {
         last_action: 1,
         // The clients report an empty inventory: the server has nothing to ask.
         inventory: Some(tms_proto::message::Inventory::default().digest()),
+        decoding: Decoding::default(),
         last_check_in: None,
         next_contact: None,
         logical: Vec::new(),
@@ -144,12 +146,14 @@ fn assignment(terminal: TerminalId, content: Digest, size: u64, now: u64) -> Ass
             content,
             size,
             block_map: None,
+            representations: Vec::new(),
         },
         stage: Stage::Accepted,
         code: ResultCode::Success,
         attempt: 0,
         text: None,
         closed: false,
+        whole: false,
         result: 0,
         created: now,
         updated: now,

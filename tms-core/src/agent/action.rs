@@ -18,7 +18,7 @@ use super::schedule::{Wait, below};
 use super::timeline::Now;
 use crate::entropy::Entropy;
 use serde::{Deserialize, Serialize};
-use tms_proto::code::{ActionKind, ResultCode, Stage};
+use tms_proto::code::{ActionKind, Representation, ResultCode, Stage};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Action, ActionResult, Precondition, Window};
 use tms_proto::package::Installed;
@@ -60,6 +60,19 @@ pub(super) struct Held {
     pub(super) agreed: bool,
     /// How often its activation was begun.
     pub(super) activations: u8,
+    /// A representation was no use here: the content is wanted whole, whatever a plan says (§9.8).
+    #[serde(default)]
+    pub(super) whole: bool,
+}
+
+/// What is downloaded in place of a content, to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Coded {
+    pub(super) form: Representation,
+    pub(super) object: Digest,
+    pub(super) size: u64,
+    /// What a delta is against.
+    pub(super) base: Option<Digest>,
 }
 
 /// What stands around an action.
@@ -121,6 +134,7 @@ impl Held {
             installed: None,
             agreed: false,
             activations: 0,
+            whole: false,
             action,
         }
     }
@@ -136,6 +150,18 @@ impl Held {
         [self.action.manifest, self.action.object, self.block_map, self.content]
             .into_iter()
             .flatten()
+    }
+
+    /// What is downloaded in place of its content, if anything.
+    pub(super) fn coded(&self) -> Option<Coded> {
+        let form = self.action.representation.filter(|_| !self.whole)?;
+        let coded = Coded {
+            form,
+            object: self.action.object?,
+            size: self.action.size?,
+            base: self.action.base,
+        };
+        (form != Representation::Whole).then_some(coded)
     }
 
     /// What is reported of it. Its number comes with the report.

@@ -76,6 +76,15 @@ pub trait Installer: Send + Sync + 'static {
     /// [`ResultCode::UnknownReference`] where it is not installed.
     async fn activate(&self, component: &str, content: &Digest) -> Result<Activation, DeviceError>;
 
+    /// At most `max` bytes, one at least, of the content that runs, from `offset` on; none behind its end. A delta is decoded
+    /// with it: a device that can do this lists [`Representation::Delta`](tms_proto::code::Representation::Delta), and
+    /// `Zstd`, among the [representations](tms_proto::message::Capabilities::representations) of its inventory; without
+    /// a list the agent decodes compressed content only.
+    ///
+    /// # Errors
+    /// [`ResultCode::NotSupported`] where what runs cannot be read back.
+    async fn read(&self, component: &str, offset: u64, max: usize) -> Result<Bytes, DeviceError>;
+
     /// What runs now.
     async fn running(&self, component: &str) -> Result<Running, DeviceError>;
 

@@ -1,11 +1,12 @@
 //! Downloading, in a call: what is due, in its order; one object at a time.
 
 use super::AgentError;
-use super::action::{Held, Move, has_package};
+use super::action::{Coded, Held, Move, has_package};
 use super::conversation::Conversation;
 use super::device::Trial;
 use super::fetch::{Fetch, Part, Taken};
 use super::flash::FlashError;
+use super::journal::object_name;
 use super::package::{Refused, check_space};
 use super::report::{Download, Progress};
 use super::schedule::Wait;
@@ -27,6 +28,8 @@ enum Need {
     Object(Box<Fetch>),
     /// Nothing: everything is here.
     Nothing,
+    /// To be looked at again: it is done otherwise from now on.
+    Other,
     /// Nothing more in this call.
     Pass,
 }
@@ -53,6 +56,7 @@ impl Conversation<'_, '_> {
                     return Ok(());
                 }
                 Need::Nothing => self.downloaded(id).await?,
+                Need::Other => {}
                 Need::Pass => {
                     self.passed.insert(id);
                 }
@@ -98,6 +102,9 @@ impl Conversation<'_, '_> {
         if held.action.kind != ActionKind::Download && self.runs_already(held, &verified).await? {
             return Ok(Need::Pass);
         }
+        if let Some(coded) = held.coded() {
+            return self.need_coded(held, package, coded).await;
+        }
         let map = match &package.block_map {
             None => None,
             Some(reference) => {
@@ -116,12 +123,43 @@ impl Conversation<'_, '_> {
                 }
             }
         };
-        let agent = &mut *self.agent;
-        if let Err(error) = check_space(&agent.notebook, &agent.device, &agent.options, package).await {
-            self.fail(held, error.into(), held.stage).await?;
+        if !self.has_room(held, package, None).await? {
             return Ok(Need::Pass);
         }
         self.fetch(id, Part::Content, package.digest, package.size, map).await
+    }
+
+    /// What an action needs whose content comes as a representation (§9.8). It needs no block map.
+    async fn need_coded(&mut self, held: &Held, package: &Manifest, coded: Coded) -> Result<Need, AgentError> {
+        let agent = &mut *self.agent;
+        let content = agent.notebook.flash.size(&object_name(&package.digest)).await?;
+        if content == Some(package.size) {
+            // It is decoded already, or came with another action.
+            return Ok(Need::Nothing);
+        }
+        if let Some(base) = coded.base {
+            let running = agent.device.installer.running(&package.component).await;
+            if running.ok().and_then(|running| running.content) != Some(base) {
+                agent.want_whole(held, "what it is against does not run").await?;
+                return Ok(Need::Other);
+            }
+        }
+        if !self.has_room(held, package, Some(&coded)).await? {
+            return Ok(Need::Pass);
+        }
+        self.fetch(held.action.id, Part::Representation, coded.object, coded.size, None)
+            .await
+    }
+
+    async fn has_room(&mut self, held: &Held, package: &Manifest, coded: Option<&Coded>) -> Result<bool, AgentError> {
+        let agent = &mut *self.agent;
+        match check_space(&agent.notebook, &agent.device, &agent.options, package, coded).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.fail(held, error.into(), held.stage).await?;
+                Ok(false)
+            }
+        }
     }
 
     /// Checks a manifest. What may be right later is no reason not to download now.
@@ -185,7 +223,7 @@ impl Conversation<'_, '_> {
         map: Option<BlockMap>,
     ) -> Result<Need, AgentError> {
         let fetch = Fetch::resume(&self.agent.notebook, id, part, digest, size, map).await?;
-        if part != Part::Content {
+        if !part.is_content() {
             // One that was here whole would have been found.
             return Ok(Need::Object(Box::new(fetch)));
         }
@@ -208,7 +246,7 @@ impl Conversation<'_, '_> {
             return;
         }
         info!(action = fetch.action, object = %fetch.digest.short(), from = fetch.held, size = fetch.size, "download");
-        if fetch.part == Part::Content {
+        if fetch.part.is_content() {
             let component = self.agent.held(fetch.action).and_then(|held| held.component.clone());
             self.report.downloads.push(Download {
                 action: fetch.action,
@@ -293,6 +331,15 @@ impl Conversation<'_, '_> {
             return Ok(());
         };
         let id = fetch.action;
+        let lost = matches!(code, ResultCode::Changed | ResultCode::Gone | ResultCode::LengthError);
+        if fetch.part == Part::Representation && lost {
+            fetch.drop_all(&mut self.agent.notebook).await?;
+            return match self.agent.held(id).cloned() {
+                // The content itself may still be had, in this call.
+                Some(held) => self.agent.want_whole(&held, text).await,
+                None => Ok(()),
+            };
+        }
         self.passed.insert(id);
         match code {
             // What is held of it belongs to something that there is no more.
@@ -347,7 +394,7 @@ impl Conversation<'_, '_> {
 
     /// Takes down how far a download is, for reports and for whoever watches.
     fn follow(&mut self, fetch: &Fetch, length: u64) {
-        if fetch.part != Part::Content {
+        if !fetch.part.is_content() {
             return;
         }
         if let Some(download) = self.report.downloads.last_mut() {
@@ -380,7 +427,7 @@ impl Conversation<'_, '_> {
     pub(super) async fn settle(&mut self) -> Result<(), AgentError> {
         if let Some(mut fetch) = self.fetch.take() {
             fetch.settle(&mut self.agent.notebook).await?;
-            if fetch.part == Part::Content {
+            if fetch.part.is_content() {
                 self.sound(fetch.action, fetch.durable());
             }
         }

@@ -19,6 +19,15 @@ pub(super) enum Part {
     Map,
     /// A content.
     Content,
+    /// What a content comes of (§9.1).
+    Representation,
+}
+
+impl Part {
+    /// Whether it is what an action is about.
+    pub(super) const fn is_content(self) -> bool {
+        matches!(self, Self::Content | Self::Representation)
+    }
 }
 
 /// An object on its way.

@@ -48,6 +48,7 @@ mod action;
 mod answer;
 mod call;
 mod conversation;
+mod decode;
 mod device;
 mod download;
 mod encoded;

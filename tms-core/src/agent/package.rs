@@ -1,12 +1,12 @@
 //! Whether a package may be installed here (§11.4), whatever the server said of it.
 
 use super::Options;
-use super::action::Held;
+use super::action::{Coded, Held};
 use super::device::{Device, DeviceError};
 use super::journal::{Notebook, object_name};
 use super::timeline::Now;
 use bytes::Bytes;
-use tms_proto::code::ResultCode;
+use tms_proto::code::{Representation, ResultCode};
 use tms_proto::identity::Holder;
 use tms_proto::message::{Action, Inventory};
 use tms_proto::package::{
@@ -98,8 +98,15 @@ impl Gate<'_> {
         if manifest.expiry.is_some_and(|end| self.now.is_past(end)) {
             return Err(PackageError::Expired.into());
         }
-        if action.object.is_some_and(|object| object != manifest.digest)
-            || action.size.is_some_and(|size| size != manifest.size)
+        let whole = action.representation.is_none_or(|form| form == Representation::Whole);
+        let another = if whole {
+            action.object.is_some_and(|object| object != manifest.digest)
+                || action.size.is_some_and(|size| size != manifest.size)
+        } else {
+            // What comes of a representation is verified when it is decoded. It is there to be smaller.
+            action.size.is_none_or(|size| size >= manifest.size)
+        };
+        if another
             || action
                 .component
                 .as_ref()
@@ -207,18 +214,25 @@ pub(super) async fn check_content(
     Ok(check.finish().is_ok())
 }
 
-/// Checks that there is room for what is still to come of a content and for its installation beside the running version,
-/// before the first byte.
+/// Checks that there is room for what is still to come of a content, for what it is decoded to, and for its installation
+/// beside the running version, before the first byte.
 pub(super) async fn check_space(
     notebook: &Notebook,
     device: &Device,
     options: &Options,
     manifest: &tms_proto::package::Manifest,
+    coded: Option<&Coded>,
 ) -> Result<(), DeviceError> {
-    let held = notebook.flash.size(&object_name(&manifest.digest)).await?.unwrap_or(0);
-    let map = manifest.block_map.map_or(0, |map| u64::from(map.size));
+    let mut held = notebook.flash.size(&object_name(&manifest.digest)).await?.unwrap_or(0);
+    let beside = match coded {
+        Some(coded) => {
+            held = held.saturating_add(notebook.flash.size(&object_name(&coded.object)).await?.unwrap_or(0));
+            coded.size
+        }
+        None => manifest.block_map.map_or(0, |map| u64::from(map.size)),
+    };
     let install = device.installer.space(&manifest.component, manifest.size).await?;
-    let to_come = manifest.size.saturating_sub(held).saturating_add(map);
+    let to_come = manifest.size.saturating_add(beside).saturating_sub(held);
     let needed = to_come.saturating_add(install).saturating_add(options.reserve);
     let free = notebook.flash.free().await?;
     if needed > free {

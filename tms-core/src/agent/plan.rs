@@ -64,7 +64,12 @@ impl Journal {
             }
             if let Some(held) = self.actions.iter_mut().find(|held| held.action.id == action.id) {
                 if held.action.manifest == action.manifest && held.action.kind == action.kind {
+                    let before = held.coded();
                     held.action = action.clone();
+                    // What is here is perhaps not what is wanted now.
+                    if held.stage == Stage::Downloaded && held.coded() != before {
+                        held.stage = Stage::Downloading;
+                    }
                 } else {
                     refused.push(Refusal {
                         action: action.id,
@@ -162,9 +167,13 @@ fn unfit(action: &Action) -> Option<ResultCode> {
             if size.is_none_or(|size| size == 0 || size > MAX_SIGNED) {
                 return Some(ResultCode::InvalidContent);
             }
-            // The one representation that is decoded here is the content itself.
-            let whole = action.representation.is_none_or(|form| form == Representation::Whole) && action.base.is_none();
-            (!whole).then_some(ResultCode::NotSupported)
+            let object = action.object.is_some() && action.size.is_some();
+            match (action.representation.unwrap_or(Representation::Whole), action.base) {
+                (Representation::Whole, None) => None,
+                (Representation::Zstd, None) | (Representation::Delta, Some(_)) if object => None,
+                (Representation::Zstd, None) | (Representation::Delta, _) => Some(ResultCode::Missing),
+                _ => Some(ResultCode::NotSupported),
+            }
         }
         ActionKind::Cancel if action.target.is_none() => Some(ResultCode::Missing),
         ActionKind::DeviceRequest if action.prompt.is_none() => Some(ResultCode::Missing),
@@ -391,6 +400,25 @@ mod tests {
                 ..blank(1)
             }),
             Some(ResultCode::Missing)
+        );
+        let coded = |form, base, object| {
+            code(Action {
+                representation: Some(form),
+                object,
+                size: Some(10),
+                base,
+                ..package(1)
+            })
+        };
+        let some = Some(Digest([1; 32]));
+        assert_eq!(coded(Representation::Zstd, None, some), None);
+        assert_eq!(coded(Representation::Delta, some, some), None);
+        assert_eq!(coded(Representation::Delta, None, some), Some(ResultCode::Missing));
+        assert_eq!(coded(Representation::Zstd, None, None), Some(ResultCode::Missing));
+        assert_eq!(coded(Representation::Zstd, some, some), Some(ResultCode::NotSupported));
+        assert_eq!(
+            coded(Representation::Other(9), None, some),
+            Some(ResultCode::NotSupported)
         );
         assert_eq!(
             code(Action {

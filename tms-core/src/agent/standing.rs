@@ -1,6 +1,7 @@
 //! Where an action stands: taken down in the journal before anything else is done.
 
 use super::action::Held;
+use super::journal::object_name;
 use super::{Agent, AgentError};
 use tms_proto::code::{ResultCode, Stage};
 use tms_proto::message::ActionResult;
@@ -37,6 +38,33 @@ impl Agent {
         }
         journal.error(now.stamp(), code, text);
         Ok(self.notebook.save().await?)
+    }
+
+    /// A representation is no use here: it goes, and the content is wanted whole from now on (§9.8). It costs no attempt, for
+    /// it happens once.
+    pub(super) async fn want_whole(&mut self, held: &Held, text: &str) -> Result<(), AgentError> {
+        let now = self.now();
+        let (id, code) = (held.action.id, ResultCode::Undecodable);
+        warn!(action = id, text, "representation is no use, content is wanted whole");
+        let object = held.coded().map(|coded| coded.object);
+        let journal = &mut self.notebook.journal;
+        if let Some(held) = journal.actions.iter_mut().find(|held| held.action.id == id) {
+            held.whole = true;
+            held.sound = 0;
+            if held.stage != Stage::Accepted {
+                held.stage = Stage::Downloading;
+            }
+        }
+        journal.report(held.result(Stage::Waiting, code, text, now.stamp()));
+        journal.error(now.stamp(), code, text);
+        if let Some(object) = object {
+            journal.marks.remove(&object);
+        }
+        self.notebook.save().await?;
+        if let Some(object) = object {
+            self.notebook.flash.remove(&object_name(&object)).await?;
+        }
+        Ok(())
     }
 
     /// Takes down what an action waits for, once for each reason.

@@ -31,9 +31,8 @@ impl Status {
     pub(super) async fn read(agent: &Agent) -> Result<Self, DeviceError> {
         let components = &agent.device.components;
         let mut inventory = components.inventory().await?;
-        // What can be decoded is the agent's to say.
         let capabilities = inventory.capabilities.get_or_insert_default();
-        capabilities.representations = Some(Bytes::from_static(&[0]));
+        capabilities.representations = Some(decoded(capabilities.representations.as_deref()));
         let (state, logical) = (components.state().await?, components.logical().await?);
         let location = components.location().await?;
         let mut encoded = Writer::new();
@@ -105,11 +104,11 @@ impl Agent {
         let actions = self.notebook.journal.actions.iter();
         let coming = actions.filter(|held| held.stage == Stage::Downloading && held.sound > 0);
         let held = coming.filter_map(|held| {
-            let digest = held.content?;
+            let coded = held.coded();
             Some(HeldObject {
-                digest,
+                digest: coded.map_or(held.content, |coded| Some(coded.object))?,
                 held: held.sound,
-                representation: Some(Representation::Whole),
+                representation: Some(coded.map_or(Representation::Whole, |coded| coded.form)),
             })
         });
         held.collect()
@@ -123,6 +122,15 @@ impl Agent {
         self.notebook.save().await?;
         Ok(contact)
     }
+}
+
+/// The representations that are decoded here, of those that the device allows. Compressed content needs nothing of the device;
+/// for a delta it must be able to read what runs, which it has to say.
+fn decoded(allowed: Option<&[u8]>) -> Bytes {
+    let known = [Representation::Whole, Representation::Zstd, Representation::Delta];
+    let allowed = allowed.map_or_else(|| vec![u8::from(Representation::Zstd)], <[u8]>::to_vec);
+    let codes = known.into_iter().map(u8::from);
+    codes.filter(|code| *code == 0 || allowed.contains(code)).collect()
 }
 
 fn first_results(results: &[ActionResult]) -> Vec<ActionResult> {

@@ -1,6 +1,7 @@
 //! Off line: verifying, installing, activating, and seeing what became of it.
 
 use super::action::{Held, Move, in_the_way};
+use super::decode::{Undecoded, decode};
 use super::device::{Activation, Answer, Content, DeviceError, Trial};
 use super::journal::object_name;
 use super::package::{Gate, Refused, check_content, manifest};
@@ -118,7 +119,24 @@ impl Agent {
             Ok(verified) => verified,
             Err(refused) => return self.refuse(held, refused, Stage::Downloaded).await,
         };
-        match check_content(&self.notebook, verified.manifest()).await {
+        let mut sound = check_content(&self.notebook, verified.manifest()).await;
+        if let (Ok(false), Some(coded)) = (&sound, held.coded()) {
+            let installer = std::sync::Arc::clone(&self.device.installer);
+            match decode(&self.notebook, &*installer, verified.manifest(), &coded).await {
+                Ok(()) => sound = check_content(&self.notebook, verified.manifest()).await,
+                Err(Undecoded::Flash(error)) => {
+                    let error = DeviceError::from(error);
+                    return self.refuse(held, error.into(), Stage::Downloaded).await;
+                }
+                Err(Undecoded::Never(why)) => return self.not_decoded(held, &why).await,
+            }
+            if matches!(sound, Ok(false)) {
+                return self.not_decoded(held, "it gives another content").await;
+            }
+            // What it was decoded from is not needed beside the content.
+            self.notebook.flash.remove(&object_name(&coded.object)).await?;
+        }
+        match sound {
             Ok(true) => {}
             Ok(false) => {
                 let damaged = Refused::new(ResultCode::HardwareError, "content was damaged in memory");
@@ -136,6 +154,14 @@ impl Agent {
             held.installed = Some(installed);
         })
         .await?;
+        Ok(Step::Changed)
+    }
+
+    async fn not_decoded(&mut self, held: &Held, why: &str) -> Result<Step, AgentError> {
+        if let Some(content) = held.content {
+            self.notebook.flash.remove(&object_name(&content)).await?;
+        }
+        self.want_whole(held, why).await?;
         Ok(Step::Changed)
     }
 

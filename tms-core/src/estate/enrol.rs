@@ -4,8 +4,8 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
-    BranchPath, Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId,
-    TerminalState,
+    BranchPath, Caller, Change, Decoding, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal,
+    TerminalId, TerminalState,
 };
 use serde_json::json;
 use tms_proto::certificate::{Certificate, Subject};
@@ -60,6 +60,7 @@ impl Estate {
             plan: PlanStanding::default(),
             last_action: 0,
             inventory: None,
+            decoding: Decoding::default(),
             last_check_in: None,
             next_contact: None,
             logical: Vec::new(),

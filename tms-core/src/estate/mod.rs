@@ -10,6 +10,7 @@ mod operator;
 mod proposal;
 mod publish;
 mod queue;
+mod represent;
 
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
@@ -22,6 +23,7 @@ pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::representation::EncodeError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Store, StoreError,
     TerminalId, Versioned,
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tms_proto::package::{PackageError, TrustStore};
 use tms_proto::tlv::DecodeError;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How often a use case is decided again after a conflict.
 const ATTEMPTS: usize = 8;
@@ -45,6 +47,8 @@ pub struct Estate {
     trust: TrustStore,
     /// Verifying a password takes time and memory on purpose; this is how many may at once.
     sign_ins: Arc<Semaphore>,
+    /// One representation is made at a time: each takes much memory.
+    encoding: Arc<Mutex<()>>,
 }
 
 /// Why a use case was not carried out. Nothing was changed.
@@ -69,6 +73,12 @@ pub enum EstateError {
     /// The content is not what the manifest says.
     #[error("content does not match its manifest: {0}")]
     Content(&'static str),
+    /// A representation could not be made.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A package would have more than [`MAX_REPRESENTATIONS`](crate::store::MAX_REPRESENTATIONS).
+    #[error("package has too many representations")]
+    TooManyRepresentations,
     /// There is no such terminal.
     #[error("no terminal {0}")]
     UnknownTerminal(String),
@@ -143,6 +153,7 @@ impl Estate {
             entropy,
             trust,
             sign_ins: Arc::new(Semaphore::new(operator::SIGN_INS)),
+            encoding: Arc::default(),
         }
     }
 

@@ -50,6 +50,7 @@ impl Estate {
             content: manifest.digest,
             size,
             block_map: manifest.block_map.as_ref().map(|map| map.digest),
+            representations: Vec::new(),
         };
         let record = Package {
             package: package.clone(),

@@ -4,9 +4,8 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::server::plan;
-use crate::store::{
-    ActionId, Assignment, Caller, Change, EventKind, Expect, Key, Package, Record, StoreError, Terminal, Versioned,
-};
+use crate::server::representation::decodes;
+use crate::store::{ActionId, Assignment, Caller, Change, EventKind, Expect, Package, StoreError, Terminal, Versioned};
 use serde_json::json;
 use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
@@ -18,7 +17,7 @@ impl Estate {
     /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownPackage`], [`EstateError::WrongTarget`],
     /// [`EstateError::Queued`].
     pub async fn queue(&self, actor: &Actor, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
-        let package = self.package(manifest).await?;
+        let package = self.package(manifest).await?.record;
         for _ in 0..ATTEMPTS {
             let known = self.known(terminal).await?;
             let Versioned {
@@ -46,15 +45,22 @@ impl Estate {
                 changes.push(self.close(rival, Stage::Superseded, ResultCode::Duplicate));
             }
             let now = self.clock.now();
+            let mut package = package.package.clone();
+            // What is known not to fit needs no room in the assignment.
+            let unknown = terminal.inventory.is_none();
+            package
+                .representations
+                .retain(|representation| unknown || decodes(&terminal.decoding, representation));
             let assignment = Assignment {
                 terminal: terminal.id,
                 action,
-                package: package.package.clone(),
+                package,
                 stage: Stage::Accepted,
                 code: ResultCode::Success,
                 attempt: 0,
                 text: None,
                 closed: false,
+                whole: false,
                 result: 0,
                 created: now,
                 updated: now,
@@ -112,16 +118,6 @@ impl Estate {
             }
         }
         Err(StoreError::Conflict.into())
-    }
-
-    async fn package(&self, manifest: &Digest) -> Result<Package, EstateError> {
-        match self.store.get(&Key::Package(*manifest)).await? {
-            Some(Versioned {
-                record: Record::Package(package),
-                ..
-            }) => Ok(*package),
-            _ => Err(EstateError::UnknownPackage(manifest.to_string())),
-        }
     }
 
     fn close(&self, open: &Versioned<Assignment>, stage: Stage, code: ResultCode) -> Change {

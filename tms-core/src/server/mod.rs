@@ -8,6 +8,7 @@ mod node;
 mod online;
 pub mod plan;
 mod record;
+pub mod representation;
 mod seal;
 
 pub use node::{Node, NodeError};

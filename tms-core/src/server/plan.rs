@@ -1,6 +1,7 @@
 //! What a terminal gets, and what becomes of what it reports: functions of records, without I/O.
 
-use crate::store::{Assignment, CheckIn, Package, PlanStanding, Terminal, Versioned};
+use super::representation;
+use crate::store::{Assignment, CheckIn, Decoding, Package, PlanStanding, Terminal, Versioned};
 use tms_proto::code::{ActionKind, Representation, ResultCode, Stage};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Action, ActionResult, MAX_ACTIONS, NextContact, Plan, StatusReport, Wanted};
@@ -58,7 +59,10 @@ pub fn plan(known: &CheckIn, report: &StatusReport, next_contact: NextContact) -
     let terminal = &known.terminal.record;
     // What does not fit into this plan comes with a later one: each finished action makes room.
     let open = known.assignments.iter().take(MAX_ACTIONS);
-    let actions: Vec<Action> = open.map(|assignment| action(&assignment.record)).collect();
+    // What the terminal reports now counts before what it reported last.
+    let reported = report.inventory.as_ref().map(representation::decoding);
+    let decoding = reported.as_ref().unwrap_or(&terminal.decoding);
+    let actions: Vec<Action> = open.map(|assignment| action(&assignment.record, decoding)).collect();
     let digest = Some(actions_digest(&actions));
     let standing = if terminal.plan.digest == digest && terminal.plan.sequence > 0 {
         terminal.plan
@@ -104,10 +108,15 @@ pub fn recovery(terminal: &Terminal, next_contact: NextContact) -> Plan {
 #[must_use]
 pub fn objects(assignments: &[Versioned<Assignment>]) -> Vec<Digest> {
     let packages = assignments.iter().map(|assignment| &assignment.record.package);
-    packages
-        .flat_map(|package| [Some(package.manifest), Some(package.content), package.block_map])
-        .flatten()
-        .collect()
+    let objects = packages.flat_map(|package| {
+        let whole = [Some(package.manifest), Some(package.content), package.block_map];
+        let others = package
+            .representations
+            .iter()
+            .map(|representation| representation.object);
+        whole.into_iter().flatten().chain(others)
+    });
+    objects.collect()
 }
 
 /// What an assignment becomes when the terminal reports `result`, or `None` where that changes nothing: it is old, or
@@ -138,6 +147,7 @@ pub fn apply(assignment: &Assignment, result: &ActionResult, now: u64) -> Option
             .as_deref()
             .map(|text| text.chars().filter(|char| !char.is_control()).take(70).collect()),
         closed,
+        whole: assignment.whole || result.code == ResultCode::Undecodable,
         result: result.number,
         updated: now,
         ..assignment.clone()
@@ -165,17 +175,18 @@ fn wants_inventory(terminal: &Terminal, report: &StatusReport) -> bool {
     report.inventory.is_none() && terminal.inventory != Some(report.inventory_digest)
 }
 
-fn action(assignment: &Assignment) -> Action {
+fn action(assignment: &Assignment, decoding: &Decoding) -> Action {
     let package = &assignment.package;
+    let chosen = representation::smallest(assignment, decoding);
     Action {
         id: assignment.action.0,
         kind: ActionKind::Install,
         manifest: Some(package.manifest),
         manifest_size: Some(package.manifest_size),
-        object: Some(package.content),
-        size: Some(package.size),
-        representation: Some(Representation::Whole),
-        base: None,
+        object: Some(chosen.map_or(package.content, |chosen| chosen.object)),
+        size: Some(chosen.map_or(package.size, |chosen| chosen.size)),
+        representation: Some(chosen.map_or(Representation::Whole, |chosen| chosen.form)),
+        base: chosen.and_then(|chosen| chosen.base),
         depends_on: Vec::new(),
         download: None,
         install: None,

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use super::plan::{self, Planned};
+use super::representation::decoding;
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect,
     InventoryRecord, Key, KeyId, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState, Versioned,
@@ -59,6 +60,11 @@ impl Inner {
             known
                 .assignments
                 .retain(|assignment| assignment.record.action != after.action || !after.closed);
+            // The rest of it is yet to be recorded; but in what form the content comes is decided now.
+            let open = known.assignments.iter_mut().map(|open| &mut open.record);
+            for open in open.filter(|open| open.action == after.action) {
+                open.whole = after.whole;
+            }
         }
         Ok(plan::plan(known, report, next_contact))
     }
@@ -114,6 +120,7 @@ impl Inner {
         if let Some(inventory) = &report.inventory {
             // The terminal's own digest names it: it may cover fields that this version does not know.
             terminal.inventory = Some(report.inventory_digest);
+            terminal.decoding = decoding(inventory);
             changes.push(inventory_change(before.id, inventory, now));
         }
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
@@ -174,6 +181,7 @@ impl Inner {
             let known = self.read(id).await?;
             let mut terminal = known.terminal.record;
             terminal.inventory = Some(digest);
+            terminal.decoding = decoding(inventory);
             let changes = vec![
                 inventory_change(id, inventory, self.services.clock.now()),
                 Change::Put(Expect::Version(known.terminal.version), terminal.into()),

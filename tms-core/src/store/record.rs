@@ -3,7 +3,7 @@
 use super::{Document, Kind, RosterEntry};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tms_proto::code::{ComponentKind, ResultCode, Stage, TriggerKind};
+use tms_proto::code::{ComponentKind, Representation, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Inventory, LogicalTerminal, NextContact};
 
@@ -94,6 +94,9 @@ pub struct Terminal {
     /// Digest of its inventory, as the store has it whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Digest>,
+    /// What it can make of representations, as its inventory says.
+    #[serde(default, skip_serializing_if = "Decoding::is_none")]
+    pub decoding: Decoding,
     /// The last recorded check-in, in seconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check_in: Option<u64>,
@@ -103,6 +106,25 @@ pub struct Terminal {
     /// Logical terminals that it reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical: Vec<LogicalTerminal>,
+}
+
+/// In what forms content can come to a terminal, besides as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Decoding {
+    /// The representations that it decodes.
+    #[serde(default)]
+    pub forms: Vec<Representation>,
+    /// Digests of the contents that run on it, where it decodes deltas: what a delta may be against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Digest>,
+}
+
+impl Decoding {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.forms.is_empty()
+    }
 }
 
 /// A credential that was verified and is remembered.
@@ -192,6 +214,27 @@ pub struct PackageRef {
     /// Digest of the content's block map, the name of a blob, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_map: Option<Digest>,
+    /// Other forms in which the content can be downloaded, at most [`MAX_REPRESENTATIONS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub representations: Vec<RepresentationRef>,
+}
+
+/// The most representations of one package, besides the content itself: it is compressed, and against so many contents less
+/// one. Every assignment of the package holds those that its terminal may be given.
+pub const MAX_REPRESENTATIONS: usize = 8;
+
+/// A form in which a package's content can be downloaded (§9.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepresentationRef {
+    /// Which.
+    pub form: Representation,
+    /// Digest of the object: the name of a blob.
+    pub object: Digest,
+    /// The object's size, in bytes.
+    pub size: u64,
+    /// With a delta: digest of the content that it is against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Digest>,
 }
 
 /// That one terminal gets one package, and how far it has come.
@@ -214,6 +257,9 @@ pub struct Assignment {
     pub text: Option<String>,
     /// Whether it is over: only open assignments come into a plan.
     pub closed: bool,
+    /// The terminal could not decode a representation of the content, and gets it whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// Number of the last result that was recorded; a lower one is an old one.
     #[serde(default)]
     pub result: u32,
@@ -260,6 +306,11 @@ pub enum EventKind {
     /// A package was published.
     Published {
         /// Its name.
+        manifest: Digest,
+    },
+    /// Representations of a package were made.
+    Represented {
+        /// The package.
         manifest: Digest,
     },
     /// A package was queued for a terminal.
@@ -312,6 +363,7 @@ impl EventKind {
             Self::KeysChanged => "keys_changed",
             Self::Retired => "retired",
             Self::Published { .. } => "published",
+            Self::Represented { .. } => "represented",
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",

@@ -1,12 +1,12 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
 use crate::store::{
-    ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Document, Event, EventKind, Holder,
-    InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RosterEntry, SealedTicket, Terminal, TerminalId,
-    TerminalState,
+    ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event, EventKind,
+    Holder, InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RepresentationRef, RosterEntry,
+    SealedTicket, Terminal, TerminalId, TerminalState,
 };
 use bytes::Bytes;
-use tms_proto::code::{ComponentKind, ComponentStatus, ResultCode, Stage, TriggerKind};
+use tms_proto::code::{ComponentKind, ComponentStatus, Representation, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet};
 
@@ -57,6 +57,10 @@ pub fn terminal(id: u64) -> Terminal {
         },
         last_action: 9,
         inventory: Some(Digest::of(b"inventory")),
+        decoding: Decoding {
+            forms: vec![Representation::Zstd, Representation::Delta],
+            bases: vec![Digest::of(b"running")],
+        },
         last_check_in: Some(NOW),
         next_contact: Some(NextContact {
             from: NOW + 86_400,
@@ -112,6 +116,12 @@ pub fn package_ref(number: u64) -> PackageRef {
         content: Digest::of(&number.to_le_bytes()),
         size: 3_000_000,
         block_map: Some(Digest::of(b"block map")),
+        representations: vec![RepresentationRef {
+            form: Representation::Delta,
+            object: Digest::of(b"delta"),
+            size: 90_000,
+            base: Some(Digest::of(b"running")),
+        }],
     }
 }
 
@@ -141,6 +151,7 @@ pub fn assignment(terminal: u64, action: u64) -> Assignment {
         attempt: 2,
         text: Some("half way".to_owned()),
         closed: false,
+        whole: true,
         result: 5,
         created: NOW,
         updated: NOW + 60,
@@ -237,6 +248,7 @@ pub fn events(terminal: u64) -> Vec<Event> {
         EventKind::KeysChanged,
         EventKind::Retired,
         EventKind::Published { manifest },
+        EventKind::Represented { manifest },
         EventKind::Queued { action, manifest },
         EventKind::Cancelled { action },
         EventKind::Result {

@@ -499,6 +499,10 @@ fn domains_and_limits_are_those_of_the_code() {
         ("signed manifest, trust store or grant", MAX_SIGNED),
         ("signed manifest, trust store or grant", MAX_SIGNATURES),
         ("block map", usize::try_from(BlockMap::MAX).unwrap()),
+        (
+            "window of a representation",
+            usize::try_from(tms_proto::representation::MAX_WINDOW).unwrap(),
+        ),
     ] {
         let row = limits
             .lines()

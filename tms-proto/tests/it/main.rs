@@ -13,6 +13,7 @@ mod openssl;
 mod package;
 mod party;
 mod public_key;
+mod representation;
 mod sample;
 mod secure_vector;
 mod session;

@@ -21,7 +21,7 @@ use tms_proto::record::{Content, Records};
 use tms_proto::secret::{Psk, Secret};
 
 /// The vectors in this file; written anew first where that is asked for.
-fn vectors(name: &str, make: impl FnOnce() -> Json) -> Json {
+pub(crate) fn vectors(name: &str, make: impl FnOnce() -> Json) -> Json {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/vectors")
         .join(name);

@@ -8,6 +8,7 @@ mod init;
 mod key;
 mod package;
 mod publish;
+mod represent;
 mod terminal;
 
 use crate::Refused;
@@ -83,6 +84,7 @@ enum Command {
     Package(package::Package),
     Publish(publish::Publish),
     Packages(publish::Packages),
+    Represent(represent::Represent),
     Enrol(enrol::Enrol),
     Terminals(terminal::Terminals),
     Terminal(terminal::Terminal),
@@ -144,6 +146,7 @@ impl Cli {
             Command::Package(command) => command.run(&common, out).await,
             Command::Publish(command) => command.run(&common.office().await?, out).await,
             Command::Packages(command) => command.run(&common.office().await?, out).await,
+            Command::Represent(command) => command.run(&common.office().await?, out).await,
             Command::Enrol(command) => command.run(&common.office().await?, out).await,
             Command::Terminals(command) => command.run(&common.office().await?, out).await,
             Command::Terminal(command) => command.run(&common.office().await?, out).await,

@@ -23,9 +23,9 @@ use bytes::Bytes;
 use record::{Record, Slots};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
-use tms_proto::code::{ComponentKind, ComponentStatus, ResultCode, TextStatus};
+use tms_proto::code::{ComponentKind, ComponentStatus, Representation, ResultCode, TextStatus};
 use tms_proto::digest::{Digest, Hasher};
-use tms_proto::message::{Component, DeviceState, Inventory, Location, LogicalTerminal, Text};
+use tms_proto::message::{Capabilities, Component, DeviceState, Inventory, Location, LogicalTerminal, Text};
 use tms_proto::package::Manifest;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -68,10 +68,12 @@ pub struct Conditions {
     pub location: Option<Location>,
     /// Hardware version.
     pub hardware: Option<String>,
+    /// The representations that it allows; [`Installer::read`] is what deltas need.
+    pub representations: Vec<Representation>,
 }
 
 impl Default for Conditions {
-    /// Free, and nobody there.
+    /// Free, and nobody there; every representation is allowed.
     fn default() -> Self {
         Self {
             readiness: Readiness::FREE,
@@ -80,6 +82,7 @@ impl Default for Conditions {
             logical: Vec::new(),
             location: None,
             hardware: None,
+            representations: Representation::ALL.to_vec(),
         }
     }
 }
@@ -328,7 +331,11 @@ impl SlotDevice {
 #[async_trait]
 impl Components for SlotDevice {
     async fn inventory(&self) -> Result<Inventory, DeviceError> {
-        let hardware = self.conditions().hardware.clone();
+        let (hardware, representations) = {
+            let conditions = self.conditions();
+            let codes = conditions.representations.iter().copied().map(u8::from);
+            (conditions.hardware.clone(), codes.collect())
+        };
         let record = self.record.lock().await;
         let component = |(id, slots): (&String, &Slots)| {
             let running = slots.running()?;
@@ -348,6 +355,10 @@ impl Components for SlotDevice {
         Ok(Inventory {
             components,
             hardware,
+            capabilities: Some(Capabilities {
+                representations: Some(representations),
+                ..Capabilities::default()
+            }),
             ..Inventory::default()
         })
     }
@@ -446,6 +457,13 @@ impl Installer for SlotDevice {
         }
         self.save(&record).await?;
         Ok(Activation::Running)
+    }
+
+    async fn read(&self, component: &str, offset: u64, max: usize) -> Result<Bytes, DeviceError> {
+        let record = self.record.lock().await;
+        let active = record.components.get(component).and_then(|slots| slots.active);
+        let side = active.ok_or_else(|| DeviceError::new(ResultCode::UnknownReference, "nothing runs"))?;
+        Ok(self.flash.read(&side.file(component)?, offset, max).await?)
     }
 
     async fn running(&self, component: &str) -> Result<Running, DeviceError> {

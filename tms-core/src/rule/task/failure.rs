@@ -73,7 +73,8 @@ impl FailureClass {
             | ResultCode::SyntaxError
             | ResultCode::UnknownData
             | ResultCode::Changed
-            | ResultCode::Gone => Self::Content,
+            | ResultCode::Gone
+            | ResultCode::Undecodable => Self::Content,
             ResultCode::HardwareError => Self::Hardware,
             ResultCode::RolledBack => Self::RolledBack,
             ResultCode::Expired => Self::TimedOut,

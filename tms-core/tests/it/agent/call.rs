@@ -83,15 +83,15 @@ async fn actions_that_cannot_be_done_are_refused_with_the_acknowledgement() {
     let mut terminal = Kit::new().await.start().await;
     let mut office = Office::new().await;
     let package = office.publish(4, b"content", |_| {}).await;
-    let delta = tms_proto::message::Action {
-        representation: Some(Representation::Delta),
+    let unknown = tms_proto::message::Action {
+        representation: Some(Representation::Other(9)),
         ..package.clone()
     };
     office.plan.actions = vec![
         blank_action(1, ActionKind::Delete),
         blank_action(2, ActionKind::Install),
         blank_action(3, ActionKind::Other(99)),
-        delta,
+        unknown,
         tms_proto::message::Action { id: 5, ..package },
     ];
     let report = call(&mut terminal, &mut office, TriggerKind::PowerOn).await;

@@ -7,6 +7,7 @@ mod package;
 mod power;
 mod ready;
 mod real;
+mod representation;
 mod rogue;
 pub(crate) mod terminal;
 mod ticket;

@@ -13,7 +13,7 @@ use tms_core::pump::Pump;
 use tms_core::signer::{PemSigner, Signer};
 use tms_core::transport::{Transport, memory};
 use tms_proto::certificate::Subject;
-use tms_proto::code::{ActionKind, ResultCode, Role};
+use tms_proto::code::{ActionKind, Representation, ResultCode, Role};
 use tms_proto::credential::{
     CHANNEL_DOMAIN, ChannelCertificate, Checks, Credentials, Remembered, VerifiedPeer, statement,
 };
@@ -152,6 +152,18 @@ impl Office {
             size: Some(content.len() as u64),
             ..blank_action(id, ActionKind::Install)
         }
+    }
+
+    /// Gives the content of the plan's one action in another form, against this base where it is a delta.
+    pub(super) fn give(&mut self, form: Representation, base: Digest, object: Vec<u8>) -> Digest {
+        let digest = Digest::of(&object);
+        let action = &mut self.plan.actions[0];
+        action.object = Some(digest);
+        action.size = Some(object.len() as u64);
+        action.representation = Some(form);
+        action.base = Some(base).filter(|_| form == Representation::Delta);
+        self.objects.insert(digest, object);
+        digest
     }
 
     /// Answers one call.

@@ -6,7 +6,8 @@ use super::terminal::{FACTORY, Kit, Terminal};
 use tms_core::agent::CallReport;
 use tms_core::agent::flash::PowerCut;
 use tms_core::agent::slot::SelfTest;
-use tms_proto::code::{Stage, TriggerKind};
+use tms_core::representation;
+use tms_proto::code::{Representation, Stage, TriggerKind};
 use tms_proto::digest::Digest;
 
 /// One round of a terminal's life: work, restarts, a call. False where power has failed.
@@ -69,7 +70,18 @@ async fn check(terminal: &Terminal, office: &Office, new: &[u8]) {
 
 /// Cuts power at the `n`-th write for every `n`, starts again, cuts at a write of the way back, and lets it finish.
 async fn everywhere(self_test: SelfTest, size: usize, seed: u64) -> u64 {
+    everywhere_in(Representation::Whole, self_test, size, seed).await
+}
+
+/// The same, with content that comes in this form.
+async fn everywhere_in(form: Representation, self_test: SelfTest, size: usize, seed: u64) -> u64 {
     let new = content(size);
+    // Made once: that takes longer than a round.
+    let object = match form {
+        Representation::Zstd => Some(representation::zstd(&new).unwrap()),
+        Representation::Delta => Some(representation::delta(FACTORY, &new).unwrap()),
+        _ => None,
+    };
     let mut base = Kit::new().await;
     base.self_test = self_test;
     let mut n = 0;
@@ -77,6 +89,9 @@ async fn everywhere(self_test: SelfTest, size: usize, seed: u64) -> u64 {
         n += 1;
         let mut office = Office::new().await;
         office.assign(7, &new, |_| {}).await;
+        if let Some(object) = &object {
+            office.give(form, Digest::of(FACTORY), object.clone());
+        }
         let kit = base.after_power_loss(0);
         kit.flash.cut(PowerCut {
             write: n,
@@ -153,6 +168,18 @@ async fn an_update_survives_a_power_cut_at_every_write() {
 async fn a_small_update_without_a_block_map_survives_a_power_cut_at_every_write() {
     for seed in 0..4 {
         everywhere(SelfTest::Passes, 40_000, seed * 1_000 + 5).await;
+    }
+}
+
+#[tokio::test]
+async fn a_representation_survives_a_power_cut_at_every_write() {
+    for (form, seed) in [
+        (Representation::Delta, 1),
+        (Representation::Zstd, 2),
+        (Representation::Delta, 3),
+    ] {
+        let writes = everywhere_in(form, SelfTest::Passes, 100_000, seed * 1_000 + 11).await;
+        assert!(writes > 20, "{writes}");
     }
 }
 
