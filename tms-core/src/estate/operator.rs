@@ -2,7 +2,7 @@
 
 use super::access::{Actor, Permission, Scope};
 use super::audit::Deed;
-use super::branch::{expected, text};
+use super::branch::{expected, text, within};
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{BranchPath, Change, Document, Entity, Expect, Key, Kind, Query, StoreError};
 use argon2::Argon2;
@@ -25,6 +25,9 @@ const FAILURES: u32 = 5;
 
 /// How long a lock-out is at first, in seconds. It doubles with each further failure, up to an hour.
 const LOCK_OUT: u64 = 60;
+
+/// The most roles that are given.
+const MAX_ROLES: u32 = 1_000;
 
 /// The shortest password, in characters.
 const MIN_PASSWORD: usize = 12;
@@ -442,6 +445,46 @@ impl Estate {
                 done => return done,
             }
         }
+    }
+
+    /// The roles, by name.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn roles(&self) -> Result<Vec<Role>, EstateError> {
+        let query = Query::Documents {
+            kind: Role::KIND,
+            prefix: String::new(),
+            after: None,
+        };
+        Ok(self.documents(&query, MAX_ROLES).await?)
+    }
+
+    /// The operators of the branches under `under` that the actor manages; those after `after` in a branch and in the order of
+    /// branches and names.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn operators(
+        &self,
+        actor: &Actor,
+        under: &BranchPath,
+        after: Option<(BranchPath, String)>,
+        limit: u32,
+    ) -> Result<Vec<Operator>, EstateError> {
+        let after = after.map(|(branch, name)| (branch.to_string(), name));
+        let mut found = Vec::new();
+        for scope in within(actor, Permission::ManageOperators, under) {
+            let query = Query::Marked {
+                kind: Operator::KIND,
+                mark: "branch".to_owned(),
+                prefix: scope.to_string(),
+                after: after.clone(),
+            };
+            let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+            found.extend(self.documents::<Operator>(&query, left).await?);
+        }
+        Ok(found)
     }
 
     /// Removes an operator. What they did stays in the audit log.

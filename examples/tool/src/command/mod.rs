@@ -1,11 +1,14 @@
 //! The commands of `tms`.
 
 mod assign;
+mod audit;
+mod branch;
 mod cert;
 mod enrol;
 mod event;
 mod init;
 mod key;
+mod operator;
 mod package;
 mod publish;
 mod represent;
@@ -93,6 +96,14 @@ enum Command {
     State(enrol::State),
     Renew(enrol::Renew),
     Events(event::Events),
+    #[command(subcommand)]
+    Branch(branch::Branch),
+    #[command(subcommand)]
+    Operator(operator::Operator),
+    #[command(subcommand)]
+    Role(operator::Role),
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -155,6 +166,10 @@ impl Cli {
             Command::State(command) => command.run(&common.office().await?, out).await,
             Command::Renew(command) => command.run(&common.office().await?, out).await,
             Command::Events(command) => command.run(&common.office().await?, out).await,
+            Command::Branch(command) => command.run(&common.office().await?, out).await,
+            Command::Operator(command) => command.run(&common.office().await?, out).await,
+            Command::Role(command) => command.run(&common.office().await?, out).await,
+            Command::Audit(command) => command.run(&common.office().await?, out).await,
         }
     }
 }
