@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_say_what_is_tried_again() {
+        let page = include_str!("../../../../docs/tasks.md");
+        for class in FailureClass::ALL {
+            let again = if class.is_retriable() { "yes" } else { "never" };
+            assert!(
+                page.contains(&format!("\n| {} | {again} | ", class.name())),
+                "{class:?}"
+            );
+        }
+    }
+
+    #[test]
     fn names_are_those_of_the_serialised_form() {
         for class in FailureClass::ALL {
             assert_eq!(serde_json::to_value(class).unwrap(), class.name());

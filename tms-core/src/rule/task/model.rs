@@ -3,6 +3,7 @@
 //! the middle of an operator's decisions.
 
 mod check;
+mod step;
 mod world;
 
 use super::assignment::{Change, Event, Refused, Standing, State};

@@ -246,6 +246,24 @@ fn another_attempt_hears_only_the_success_of_the_first() {
     assert_eq!(state_after(again, &[says(3, Report::Confirmed)]), State::Succeeded);
 }
 
+/// The terminal has been heard of late: it runs the version, and has run it for some time. On trial again it would fail by
+/// what the second attempt says.
+#[test]
+fn a_late_success_of_the_first_attempt_is_not_on_trial() {
+    let second = Standing {
+        attempt: 2,
+        ..at(State::Offered)
+    };
+    let confirmed = Event::Report {
+        attempt: 1,
+        number: 5,
+        report: Report::Confirmed,
+        hold: true,
+    };
+    assert_eq!(state_after(second, &[confirmed]), State::Succeeded);
+    assert_eq!(state_after(at(State::TimedOut), &[confirmed]), State::Succeeded);
+}
+
 #[test]
 fn only_what_may_help_is_tried_again() {
     let retry = |state| at(state).after(Event::Retry).is_ok();

@@ -335,6 +335,20 @@ mod tests {
         assert_eq!(timeouts.deadline(5_000, 5_950), 6_000);
     }
 
+    #[test]
+    fn what_the_documents_show_is_good() {
+        let page = include_str!("../../../../../docs/tasks.md").replace("4b0e…", &"4b".repeat(32));
+        let shown: Vec<Definition> = page
+            .split("```json")
+            .skip(1)
+            .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+            .collect();
+        assert_eq!(shown.len(), 2);
+        for task in shown {
+            assert_eq!(task.check(), Ok(()));
+        }
+    }
+
     /// Each mistake is found, at its place.
     #[test]
     fn mistakes_are_found_where_they_are() {

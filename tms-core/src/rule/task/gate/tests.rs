@@ -92,6 +92,12 @@ fn a_share_is_more_than_its_per_cent() {
         Verdict::NextStage
     );
     assert_eq!(verdict(&gates, &[(FAILED, 6), (Slot::Offered, 113)]), abort);
+    let current = (Slot::AlreadyCurrent, 500);
+    assert_eq!(
+        verdict(&gates, &[(FAILED, 6), (Slot::Offered, 113), current]),
+        abort,
+        "not of the stage"
+    );
 }
 
 #[test]

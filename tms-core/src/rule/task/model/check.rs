@@ -1,7 +1,8 @@
 //! Breadth first through all states, with a trace to the first that is wrong.
 
 use super::Rules;
-use super::world::{Step, Terminal, World};
+use super::step::Step;
+use super::world::{Terminal, World};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};

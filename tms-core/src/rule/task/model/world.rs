@@ -1,6 +1,7 @@
 //! A small world: terminals of which each is to get two versions of one component, by two tasks.
 
 use super::Rules;
+use super::step::{Act, Step};
 use crate::rule::task::assignment::{Event, Standing, State};
 use crate::rule::task::conflict::Rival;
 use crate::rule::task::count::Counts;
@@ -28,18 +29,18 @@ pub(super) struct Budget {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
     pub(super) terminals: Vec<Terminal>,
-    tasks: [TaskState; 2],
-    left: Budget,
+    pub(super) tasks: [TaskState; 2],
+    pub(super) left: Budget,
 }
 
 /// A terminal, with what the server thinks of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Terminal {
-    assignments: [Option<Standing>; 2],
+    pub(super) assignments: [Option<Standing>; 2],
     /// What the terminal knows of each attempt of each task.
-    truth: [[Truth; 2]; 2],
+    pub(super) truth: [[Truth; 2]; 2],
     /// What it has said and the server has not acknowledged, the oldest first.
-    unheard: Vec<(u32, Word)>,
+    pub(super) unheard: Vec<(u32, Word)>,
     /// Number of its last result.
     number: u32,
     /// The confirmations that the server has taken in.
@@ -51,7 +52,7 @@ pub(super) struct Terminal {
 
 /// How far a terminal is with an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Truth {
+pub(super) enum Truth {
     Unknown,
     Held,
     Downloaded,
@@ -61,42 +62,9 @@ enum Truth {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Word {
+pub(super) enum Word {
     Result { task: usize, attempt: u16, report: Report },
     Answer { task: usize, id: u64, taken: bool },
-}
-
-/// What can happen next.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Step {
-    Start,
-    Pause(usize),
-    Resume(usize),
-    Stop(usize),
-    End(usize),
-    Contact(usize),
-    Act {
-        terminal: usize,
-        task: usize,
-        attempt: usize,
-        act: Act,
-        /// The server hears of it at once.
-        heard: bool,
-    },
-    Hear {
-        terminal: usize,
-        acknowledged: bool,
-    },
-    Server(usize, usize, Event),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Act {
-    Download,
-    Activate,
-    Confirm,
-    RollBack,
-    Fail,
 }
 
 type Broken = &'static str;
@@ -131,81 +99,6 @@ impl World {
                     && terminal.unheard.is_empty()
                     && terminal.asked == terminal.answered
             })
-    }
-
-    /// All that may happen.
-    pub(super) fn steps(&self) -> Vec<Step> {
-        let left = &self.left;
-        let has = |kind: u8| kind > 0 && left.all > 0;
-        let mut steps = Vec::new();
-        if self.tasks[1] == TaskState::Ready {
-            steps.push(Step::Start);
-        }
-        for task in 0..2 {
-            match self.tasks[task] {
-                TaskState::Running => {
-                    steps.push(Step::End(task));
-                    steps.extend(has(left.pauses).then_some(Step::Pause(task)));
-                    steps.extend(has(left.stops).then_some(Step::Stop(task)));
-                }
-                TaskState::Paused { .. } => steps.extend([Step::Resume(task), Step::End(task)]),
-                TaskState::Stopping => steps.push(Step::End(task)),
-                _ => {}
-            }
-        }
-        for (terminal, it) in self.terminals.iter().enumerate() {
-            // Terminals that are alike do alike.
-            if terminal > 0 && *it == self.terminals[terminal - 1] {
-                continue;
-            }
-            steps.push(Step::Contact(terminal));
-            if !it.unheard.is_empty() {
-                steps.push(Step::Hear {
-                    terminal,
-                    acknowledged: true,
-                });
-                steps.extend(has(left.losses).then_some(Step::Hear {
-                    terminal,
-                    acknowledged: false,
-                }));
-            }
-            for task in 0..2 {
-                for attempt in 0..2 {
-                    let acts: &[Act] = match it.truth[task][attempt] {
-                        Truth::Held if has(left.failures) => &[Act::Download, Act::Fail],
-                        Truth::Held => &[Act::Download],
-                        Truth::Downloaded => &[Act::Activate],
-                        Truth::Activated if has(left.failures) => &[Act::Confirm, Act::RollBack],
-                        Truth::Activated => &[Act::Confirm],
-                        _ => &[],
-                    };
-                    for act in acts {
-                        let step = |heard| Step::Act {
-                            terminal,
-                            task,
-                            attempt,
-                            act: *act,
-                            heard,
-                        };
-                        steps.push(step(left.prompt));
-                        let unheard = left.prompt && has(left.losses) && left.all > act.cost();
-                        steps.extend(unheard.then(|| step(false)));
-                    }
-                }
-                let Some(standing) = it.assignments[task] else { continue };
-                let mut server = |may: bool, event| steps.extend(may.then_some(Step::Server(terminal, task, event)));
-                let open = !standing.state.is_final();
-                let id = it.next_cancel();
-                server(!left.prompt && it.truth[task].contains(&Truth::Activated), Event::Seen);
-                server(standing.state == State::Trial { confirmed: true }, Event::Held);
-                server(open && has(left.silences), Event::TimeOut);
-                server(self.tasks[task].offers() && has(left.retries), Event::Retry);
-                server(has(left.removals), Event::Remove);
-                server(open && has(left.cancels), Event::Cancel { id, force: false });
-                server(open && has(left.cancels), Event::Cancel { id, force: true });
-            }
-        }
-        steps
     }
 
     /// The world after `step`. `None` where that cannot happen, or changes nothing.
@@ -518,13 +411,6 @@ impl World {
     }
 }
 
-impl Act {
-    /// What it takes of the budget of failures.
-    fn cost(self) -> u8 {
-        u8::from(matches!(self, Self::Fail | Self::RollBack))
-    }
-}
-
 impl Terminal {
     fn say(&mut self, word: Word) {
         self.number += 1;
@@ -543,7 +429,7 @@ impl Terminal {
     }
 
     /// A number that was not used on this terminal, and is divisible by ten.
-    fn next_cancel(&self) -> u64 {
+    pub(super) fn next_cancel(&self) -> u64 {
         u64::from(self.asked.count_ones() + 1) * 10
     }
 
