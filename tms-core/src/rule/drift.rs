@@ -6,8 +6,8 @@ use tms_proto::code::ComponentKind;
 use tms_proto::digest::Digest;
 use tms_proto::message::{Component, Inventory, ParameterSet};
 
-/// The most findings that are kept of one report: bounds what a terminal can make a store hold.
-pub const MAX_FINDINGS: usize = 256;
+/// The most findings of one report that are about nothing the estate manages: bounds what a terminal can make a store hold.
+pub const MAX_FOREIGN: usize = 256;
 
 /// What is done about a difference, in ascending order of strictness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
@@ -193,7 +193,13 @@ pub fn findings(desired: &Desired, reported: &Inventory, policy: &Policy) -> Vec
             changed_at: None,
         });
     }
-    found.into_values().take(MAX_FINDINGS).collect()
+    // What the estate manages is bounded by the estate; what a terminal makes up is not.
+    let mut foreign = 0;
+    found.retain(|_, finding| {
+        foreign += usize::from(finding.desired.is_none());
+        finding.desired.is_some() || foreign <= MAX_FOREIGN
+    });
+    found.into_values().collect()
 }
 
 impl Policy {
@@ -425,8 +431,13 @@ mod tests {
             components: components.collect(),
             ..Inventory::default()
         };
-        let found = findings(&Desired::default(), &inventory, &Policy::default());
-        assert_eq!(found.len(), MAX_FINDINGS);
+        let desired = Desired {
+            components: [("~".to_owned(), Target::of(digest(1)))].into(),
+            ..Desired::default()
+        };
+        let found = findings(&desired, &inventory, &Policy::default());
+        assert_eq!(found.len(), MAX_FOREIGN + 1);
+        assert_eq!(found.last().map(|finding| finding.class), Some(Class::Missing));
     }
 
     proptest! {

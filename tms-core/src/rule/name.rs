@@ -116,7 +116,7 @@ impl Aliases {
                     "Verifone",
                     &["惠尔丰", "VeriFone Inc", "VFI"],
                     &[
-                        ("Vx510", &["VX 510", "Omni Vx510", "惠尔丰 Vx510"]),
+                        ("Vx510", &["Verifone Vx510", "惠尔丰 Vx510"]),
                         ("Vx520", &[]),
                         ("Vx680", &[]),
                         ("Vx820", &[]),
@@ -132,11 +132,7 @@ impl Aliases {
                     &["联迪", "联迪商用", "Fujian Landi"],
                     &[("E350", &[]), ("E550", &[]), ("APOS A8", &["A8"])],
                 ),
-                vendor(
-                    "Newland",
-                    &["新大陆", "新大陆支付", "NL"],
-                    &[("SP60", &["NL8510"]), ("GP730", &[])],
-                ),
+                vendor("Newland", &["新大陆", "新大陆支付"], &[("SP60", &[]), ("GP730", &[])]),
                 vendor(
                     "Ingenico",
                     &["银捷尼科", "Sagem Ingenico"],

@@ -124,6 +124,24 @@ fn calls_of_a_quarter_stand_apart() {
 }
 
 #[test]
+fn calls_of_a_minute_are_limited_too() {
+    let (access, mut ledger) = (
+        Access {
+            calls_per_minute: 1,
+            ..access(100)
+        },
+        Ledger::new(),
+    );
+    // 85 % of fifteen calls in each quarter.
+    let placed = (0..100).filter(|chance| {
+        let slot = allocate(&access, &ask(10, 0, 4 * QUARTER), mixed(*chance), at(&ledger));
+        book(&mut ledger, &slot);
+        !slot.late
+    });
+    assert_eq!(placed.count(), 4 * 12);
+}
+
+#[test]
 fn there_is_always_a_slot() {
     let shut = access(0);
     let slot = allocate(&shut, &ask(60, 900, 1_800), 7, at(&Ledger::new()));

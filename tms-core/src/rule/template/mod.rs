@@ -66,7 +66,7 @@ pub struct Definition {
     /// A terminal without it cannot work: no value is a fault. Otherwise it is left out.
     #[serde(default)]
     pub required: bool,
-    /// The widest layers that may set it are all; this is the narrowest. `None`: any may.
+    /// The narrowest level that may set it. `None`: any may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrowest: Option<Level>,
     /// What is done when it was changed on site.
@@ -123,7 +123,7 @@ pub struct Layer {
     /// Values by parameter.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
-    /// Variables that it sets, by name; they may name others.
+    /// Variables that it sets, by name; they may name others. They are shown: a secret is never one.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
 }

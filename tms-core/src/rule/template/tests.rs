@@ -276,6 +276,15 @@ fn an_edit_says_whom_it_changes() {
             after: Some(Shown::Text("20000".to_owned())),
         }]
     );
+    // A variable alone is a change too, of the value that takes it.
+    let renamed = layer(branch(&["east"]), &[("limit", plain("100.5"))], &[("region", "south")]);
+    let by_variable = Edit {
+        after: Some(&renamed),
+        ..edit
+    };
+    let changes = by_variable.changes(&template(), &all, &terminal()).unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].parameter, "host");
     // A narrower layer hides the change.
     let mut hidden = all.clone();
     hidden.push(layer(branch(&["east", "shanghai"]), &[("limit", plain("7"))], &[]));
