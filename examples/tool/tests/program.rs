@@ -29,6 +29,7 @@ fn help_is_enough_to_learn_from() {
         "package",
         "publish",
         "packages",
+        "represent",
         "enrol",
         "terminals",
         "terminal",
