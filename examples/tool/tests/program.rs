@@ -37,6 +37,7 @@ fn help_is_enough_to_learn_from() {
         "state",
         "renew",
         "events",
+        "report",
     ];
     for command in commands {
         assert!(

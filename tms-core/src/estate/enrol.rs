@@ -2,7 +2,8 @@
 
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
-    Caller, Change, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal, TerminalId, TerminalState,
+    BranchPath, Caller, Change, EventKind, Expect, Holder, Key, KeyId, PlanStanding, Record, RosterEntry, StoreError,
+    Terminal, TerminalId, TerminalState, Versioned,
 };
 use tms_proto::certificate::{Certificate, Subject};
 
@@ -15,6 +16,21 @@ pub struct Enrolment {
     pub key: Option<KeyId>,
     /// The epoch of its terminal main-control key, where it has one.
     pub main_key_epoch: Option<u32>,
+    /// The branch that it belongs to.
+    pub branch: BranchPath,
+}
+
+impl Enrolment {
+    /// A terminal of head office, of which no more is known than its name.
+    #[must_use]
+    pub fn of(holder: Holder) -> Self {
+        Self {
+            holder,
+            key: None,
+            main_key_epoch: None,
+            branch: BranchPath::head_office(),
+        }
+    }
 }
 
 impl Estate {
@@ -27,6 +43,7 @@ impl Estate {
             holder,
             key,
             main_key_epoch,
+            branch,
         } = enrolment;
         let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
         if ![&holder.vendor, &holder.model, &holder.serial]
@@ -59,7 +76,12 @@ impl Estate {
             logical: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
-        let changes = vec![Change::Put(Expect::Absent, terminal.into()), Change::Append(event)];
+        let listed = RosterEntry::of(&terminal, branch);
+        let changes = vec![
+            Change::Put(Expect::Absent, terminal.into()),
+            Change::Put(Expect::Absent, listed.into()),
+            Change::Append(event),
+        ];
         match self.store.commit(changes).await {
             Err(StoreError::Conflict) => Err(EstateError::Enrolled(holder)),
             done => Ok(done.map(|()| id)?),
@@ -104,6 +126,22 @@ impl Estate {
         Ok(id)
     }
 
+    /// What makes the roster say the state that a terminal has now, where it says another.
+    async fn relist(&self, terminal: &Terminal) -> Result<Option<Change>, StoreError> {
+        let found = self.store.get(&Key::Roster(terminal.id)).await?;
+        Ok(match found {
+            Some(Versioned {
+                version,
+                record: Record::Roster(mut entry),
+            }) => (entry.state != terminal.state).then(|| {
+                entry.state = terminal.state;
+                Change::Put(Expect::Version(version), (*entry).into())
+            }),
+            // it was enrolled before there was a roster: the roll-up enters what it was seen
+            _ => None,
+        })
+    }
+
     async fn change_terminal(
         &self,
         actor: &str,
@@ -116,10 +154,9 @@ impl Estate {
             let mut terminal = known.record;
             change(&mut terminal)?;
             let event = self.event(actor, Some(terminal.id), kind.clone());
-            let changes = vec![
-                Change::Put(Expect::Version(known.version), terminal.into()),
-                Change::Append(event),
-            ];
+            let mut changes = Vec::from_iter(self.relist(&terminal).await?);
+            changes.push(Change::Put(Expect::Version(known.version), terminal.into()));
+            changes.push(Change::Append(event));
             match self.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),

@@ -1,16 +1,27 @@
 //! The estate: the operator's side. Each use case takes who acts, checks what it is given, and commits its effect
 //! together with the event that tells of it.
 
+mod consumer;
+mod daily;
 mod enrol;
+mod expiry;
+mod notice;
 mod publish;
 mod queue;
+pub mod report;
+mod rollup;
 
+pub use consumer::{Consumer, Delivery};
+pub use daily::{Daily, WITHIN};
 pub use enrol::Enrolment;
+pub use expiry::{Expiring, Expiry};
+pub use notice::notice;
+pub use rollup::{AsOf, Progress};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::store::{Caller, CheckIn, Event, EventKind, Holder, Store, StoreError, TerminalId};
+use crate::store::{Caller, CheckIn, Event, EventKind, Holder, Sequence, Store, StoreError, TerminalId};
 use std::sync::Arc;
 use thiserror::Error;
 use tms_proto::package::{PackageError, TrustStore};
@@ -79,6 +90,18 @@ pub enum EstateError {
     /// The same package waits for the terminal already.
     #[error("the package is queued for terminal {0} already, as action {1}")]
     Queued(TerminalId, u64),
+    /// A cursor that no page of this list gave.
+    #[error("no page of this list ended there")]
+    BadCursor,
+    /// A consumer's name that is none.
+    #[error("a consumer's name has 1 to 64 letters, digits, dots, dashes or underscores")]
+    BadConsumer,
+    /// There is no such consumer.
+    #[error("no consumer {0}")]
+    UnknownConsumer(String),
+    /// There is no event of this number.
+    #[error("there is no event {0} to acknowledge")]
+    BadAcknowledgement(Sequence),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
