@@ -20,7 +20,7 @@
 //! let estate =
 //!     Estate::new(store.clone(), Arc::new(MemoryBlobs::new()), Arc::new(SystemClock), Arc::new(OsEntropy), trust);
 //! let holder = Holder { vendor: "PAX".into(), model: "P80".into(), serial: "30012345".into() };
-//! let id = estate.enrol(&Actor::trusted("alice"), Enrolment { holder, key: None, main_key_epoch: None }).await?;
+//! let id = estate.enrol(&Actor::trusted("alice"), Enrolment::of(holder)).await?;
 //! assert!(store.check_in(&Caller::Id(id)).await?.is_some());
 //! # Ok::<(), tms_core::estate::EstateError>(())
 //! # }).unwrap();

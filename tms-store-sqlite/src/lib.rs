@@ -38,6 +38,8 @@ mod reader;
 mod roster;
 mod row;
 mod schema;
+#[cfg(test)]
+mod statement;
 mod writer;
 
 pub use options::Options;

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::row::{RosterRow, key, record};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
+use std::borrow::Cow;
 use tms_core::store::{
     BranchPath, Dimension, Group, Record, RosterEntry, RosterFilter, RosterPlace, Seen, Versioned, after_prefix,
 };
@@ -232,8 +233,8 @@ pub(crate) fn tally(
 }
 
 /// The text that a terminal counts under, as [`Dimension::of`] says.
-const fn column(dimension: Dimension) -> &'static str {
-    match dimension {
+fn column(dimension: Dimension) -> Cow<'static, str> {
+    Cow::Borrowed(match dimension {
         Dimension::Branch => "r.branch",
         Dimension::Vendor => "r.vendor",
         Dimension::Model => "r.model",
@@ -241,7 +242,13 @@ const fn column(dimension: Dimension) -> &'static str {
         Dimension::Version => "coalesce(r.release, '')",
         Dimension::State => "r.state",
         Dimension::Seen => "CASE WHEN r.seen < 0 THEN '' ELSE printf('%010d', r.seen) END",
-    }
+        Dimension::Alive(since) => {
+            let since = i64::from(since);
+            return Cow::Owned(format!(
+                "CASE WHEN r.seen < 0 THEN 'never' WHEN r.seen < {since} THEN 'silent' ELSE 'alive' END"
+            ));
+        }
+    })
 }
 
 #[cfg(test)]

@@ -87,6 +87,11 @@ impl Writer {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Writes until the queue closes.
     pub(crate) fn run(mut self, jobs: &Consumer<Job>, counters: &Counters) {
         self.connection.wal_hook(Some(|_, pages| {
@@ -132,7 +137,7 @@ impl Writer {
     }
 
     /// Writes a group, in one transaction if it can be, and says how each commit went.
-    fn write(&self, group: &[Vec<Write>], counters: &Counters) -> Vec<std::result::Result<(), StoreError>> {
+    pub(crate) fn write(&self, group: &[Vec<Write>], counters: &Counters) -> Vec<std::result::Result<(), StoreError>> {
         if group.is_empty() {
             return Vec::new();
         }
@@ -419,12 +424,12 @@ impl Writer {
                      updated = ?8, body = ?9",
                 params![terminal, action, version, package, stage, code, closed, updated, body],
             ),
-            PutRow::Roster(row) => self.put_roster(row, version),
+            PutRow::Roster(row) => self.put_roster(row, version, there.is_some()),
             PutRow::Document(row) => self.put_document(row, version, there.is_some()),
         }
     }
 
-    fn put_roster(&self, row: &RosterRow, version: i64) -> Result<()> {
+    fn put_roster(&self, row: &RosterRow, version: i64, there: bool) -> Result<()> {
         let RosterEntry {
             terminal: _,
             branch,
@@ -436,6 +441,31 @@ impl Writer {
             state,
             seen: _,
         } = &row.entry;
+        // what the roll-up changes is the day, and that is in one index of seven
+        if there
+            && self
+                .connection
+                .prepare_cached(
+                    "UPDATE roster SET version = ?2, seen = ?10, body = ?11 WHERE terminal = ?1 AND branch = ?3 \
+                     AND vendor = ?4 AND model = ?5 AND serial = ?6 AND merchant IS ?7 AND release IS ?8 AND state = ?9",
+                )?
+                .execute(params![
+                    row.terminal,
+                    version,
+                    branch.as_str(),
+                    vendor,
+                    model,
+                    serial,
+                    merchant,
+                    release,
+                    state.name(),
+                    row.seen,
+                    row.body
+                ])?
+                > 0
+        {
+            return Ok(());
+        }
         self.execute(
             "INSERT INTO roster \
              (terminal, version, branch, vendor, model, serial, merchant, release, state, seen, body) \

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tms_core::agent::{CallEnd, Progress};
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::signer::PemSigner;
-use tms_core::store::Caller;
+use tms_core::store::{BranchPath, Caller};
 use tms_program::watch::Watch;
 use tms_proto::code::{ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
@@ -327,6 +327,7 @@ async fn member(office: &Office, root: &PemSigner, index: u16) -> Result<Enrolle
         days: 3650,
         server: None,
         preload: Vec::new(),
+        branch: BranchPath::head_office(),
     };
     enrol(office, root, new).await
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use tms_core::agent::{CallEnd, CallReport, Progress};
 use tms_core::signer::PemSigner;
-use tms_core::store::{Assignment, Caller, InventoryRecord, Package, Terminal as Known};
+use tms_core::store::{Assignment, BranchPath, Caller, InventoryRecord, Package, Terminal as Known};
 use tms_core::transport::Framing;
 use tms_core::transport::tcp::TcpDial;
 use tms_program::watch::Watch;
@@ -438,6 +438,7 @@ async fn member(office: &Office, root: &PemSigner, packages: &Path, cast: &Cast)
         days: 3650,
         server: None,
         preload: preload.into_iter().collect(),
+        branch: BranchPath::head_office(),
     };
     enrol(office, root, new).await
 }

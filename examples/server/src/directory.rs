@@ -142,6 +142,14 @@ impl Directory {
     /// # Errors
     /// Where something that it stands on cannot be opened.
     pub async fn server(&self) -> Result<Server> {
+        self.server_on(self.store().await?)
+    }
+
+    /// The server on a store that is open already.
+    ///
+    /// # Errors
+    /// Where something that it stands on cannot be opened.
+    pub fn server_on(&self, store: Arc<dyn Store>) -> Result<Server> {
         let files = &self.config.files;
         let (key_path, certificate_path) = (self.layout.join(&files.key), self.layout.join(&files.certificate));
         let signer = PemSigner::from_pem(&secret::read(&key_path)?)
@@ -159,7 +167,7 @@ impl Directory {
         })?;
         let cache = self.config.limits.cache_megabytes.saturating_mul(1 << 20);
         let services = Services {
-            store: self.store().await?,
+            store,
             blobs: Arc::new(CachedBlobs::new(self.blobs()?, cache)),
             main_keys: Arc::new(self.main_keys()?),
             clock: Arc::new(SystemClock),

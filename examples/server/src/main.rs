@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tms_core::transport::Framing;
 use tms_program::log::LogFormat;
@@ -137,7 +138,9 @@ async fn serve(args: Args) -> Result<bool> {
         args.log_format.unwrap_or(config.log.format),
     )?;
 
-    let server = directory.server().await?;
+    let store = directory.store().await?;
+    let server = directory.server_on(Arc::clone(&store))?;
+    let estate = directory.estate_on(store)?;
     if args.check {
         say("configuration, keys, database and blob directory are in order");
         return Ok(true);
@@ -148,6 +151,7 @@ async fn serve(args: Args) -> Result<bool> {
         connections(directory.config.limits.sessions),
     )
     .await?;
+    running.roll_up(estate);
     for (address, listen) in running.addresses() {
         say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");

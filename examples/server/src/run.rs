@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tms_core::estate::Estate;
 use tms_core::server::Server;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
@@ -16,7 +17,15 @@ pub struct Running {
     server: Server,
     listeners: JoinSet<io::Result<()>>,
     addresses: Vec<(SocketAddr, Listen)>,
+    /// Ends with this value.
+    roll_up: JoinSet<()>,
 }
+
+/// How often what happened is entered into the roster.
+const ROLL_UP: Duration = Duration::from_secs(3);
+
+/// How many events at a time: check-ins wait for as long as these take to be written.
+const PORTION: u32 = 500;
 
 /// Opens the listeners, all of them or none, and begins to serve. Each has at most `connections` open at once.
 ///
@@ -33,6 +42,7 @@ pub async fn start(server: Server, listen: &[Listen], connections: usize) -> Res
         server,
         listeners: JoinSet::new(),
         addresses: Vec::new(),
+        roll_up: JoinSet::new(),
     };
     for (access, listen) in opened {
         running.addresses.push((access.local_address()?, listen.clone()));
@@ -46,6 +56,22 @@ impl Running {
     pub fn serve(&mut self, mut listener: impl Listener + 'static) {
         let server = self.server.clone();
         self.listeners.spawn(async move { server.serve(&mut listener).await });
+    }
+
+    /// Enters what happens into the roster, all the time.
+    pub fn roll_up(&mut self, estate: Estate) {
+        self.roll_up.spawn(async move {
+            loop {
+                match estate.roll_up(PORTION).await {
+                    // more is waiting
+                    Ok(progress) if progress.events == PORTION => continue,
+                    Ok(_) => {}
+                    // what could not be entered now is entered later
+                    Err(error) => tracing::warn!(%error, "roster not brought up to date"),
+                }
+                tokio::time::sleep(ROLL_UP).await;
+            }
+        });
     }
 
     /// Where it listens: with the ports that were taken where the configuration says 0.

@@ -11,7 +11,7 @@ use tms_core::custody::MainKey;
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::estate::Enrolment;
 use tms_core::signer::{PemSigner, Signer};
-use tms_core::store::{Holder, TerminalId};
+use tms_core::store::{BranchPath, Holder, TerminalId};
 use tms_core::transport::Framing;
 use tms_proto::certificate::Subject;
 use tms_proto::public_key::PublicKey;
@@ -41,6 +41,8 @@ pub struct NewTerminal {
     pub server: Option<String>,
     /// Packages that it comes with.
     pub preload: Vec<PathBuf>,
+    /// The branch that it belongs to.
+    pub branch: BranchPath,
 }
 
 /// A terminal that was enrolled.
@@ -111,6 +113,7 @@ pub async fn enrol(office: &Office, root: &PemSigner, new: NewTerminal) -> Resul
         holder: new.holder.clone(),
         key: public.as_ref().map(PublicKey::id),
         main_key_epoch: settings.main_key_epoch,
+        branch: new.branch,
     };
     let id = office.estate.enrol(&office.actor, enrolment).await?;
     let mut main_key = None;

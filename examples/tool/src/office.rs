@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tms_core::estate::{Actor, Estate};
 use tms_core::store::{
-    Assignment, Caller, Holder, InventoryRecord, Key, Package, Query, Record, Store, Terminal, TerminalId, Versioned,
+    Assignment, Caller, Holder, InventoryRecord, Key, Package, Query, Record, RosterFilter, Store, Terminal,
+    TerminalId, Versioned,
 };
 use tms_server::directory::Directory;
 
@@ -86,6 +87,31 @@ impl Office {
             after: None,
             over: false,
         }
+    }
+
+    /// Enters into the roster what happened, so that lists and reports are as of now.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn catch_up(&self) -> Result<()> {
+        while self.estate.roll_up(u32::MAX).await?.events > 0 {}
+        Ok(())
+    }
+
+    /// A page of the terminals that the roster has of this filter; `next` is where it begins, and then where the next one does.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn listed(&self, filter: &RosterFilter, next: &mut Option<String>) -> Result<Vec<Terminal>> {
+        let page = self.estate.terminals(filter, next.as_deref(), PAGE).await?;
+        *next = page.next;
+        let mut terminals = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            if let Some(id) = parse_id(&row.terminal) {
+                terminals.extend(self.terminal(id).await?);
+            }
+        }
+        Ok(terminals)
     }
 
     /// All packages.

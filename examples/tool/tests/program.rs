@@ -38,6 +38,7 @@ fn help_is_enough_to_learn_from() {
         "state",
         "renew",
         "events",
+        "report",
     ];
     for command in commands {
         assert!(

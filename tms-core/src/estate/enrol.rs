@@ -4,8 +4,8 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
-    BranchPath, Caller, Change, Decoding, EventKind, Expect, Holder, KeyId, PlanStanding, StoreError, Terminal,
-    TerminalId, TerminalState,
+    BranchPath, Caller, Change, Decoding, EventKind, Expect, Holder, Key, KeyId, PlanStanding, Record, RosterEntry,
+    StoreError, Terminal, TerminalId, TerminalState, Versioned,
 };
 use serde_json::json;
 use tms_proto::certificate::{Certificate, Subject};
@@ -19,20 +19,35 @@ pub struct Enrolment {
     pub key: Option<KeyId>,
     /// The epoch of its terminal main-control key, where it has one.
     pub main_key_epoch: Option<u32>,
+    /// The branch that it belongs to.
+    pub branch: BranchPath,
+}
+
+impl Enrolment {
+    /// A terminal of head office, of which no more is known than its name.
+    #[must_use]
+    pub fn of(holder: Holder) -> Self {
+        Self {
+            holder,
+            key: None,
+            main_key_epoch: None,
+            branch: BranchPath::head_office(),
+        }
+    }
 }
 
 impl Estate {
     /// Enrols a terminal: from now on the server knows it.
     ///
     /// # Errors
-    /// [`EstateError::Enrolled`] where there is one with this holder, [`EstateError::BadHolder`].
+    /// [`EstateError::Denied`]; [`EstateError::Enrolled`] where there is one with this holder; [`EstateError::BadHolder`].
     pub async fn enrol(&self, actor: &Actor, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
         let Enrolment {
             holder,
             key,
             main_key_epoch,
+            branch,
         } = enrolment;
-        let branch = BranchPath::head_office();
         actor.demand(Permission::Enrol, &branch)?;
         let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
         if ![&holder.vendor, &holder.model, &holder.serial]
@@ -66,13 +81,18 @@ impl Estate {
             logical: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
+        let listed = RosterEntry::of(&terminal, branch.clone());
         let deed = Deed {
             act: "terminal.enrol",
             subject: id.to_string(),
             branch,
             detail: json!({ "holder": holder, "key": key, "main_key_epoch": main_key_epoch }),
         };
-        let changes = vec![Change::Put(Expect::Absent, terminal.into()), Change::Append(event)];
+        let changes = vec![
+            Change::Put(Expect::Absent, terminal.into()),
+            Change::Put(Expect::Absent, listed.into()),
+            Change::Append(event),
+        ];
         match self.commit(actor, &deed, changes).await {
             Err(StoreError::Conflict) => Err(EstateError::Enrolled(holder)),
             done => Ok(done.map(|()| id)?),
@@ -119,6 +139,22 @@ impl Estate {
         Ok(id)
     }
 
+    /// What makes the roster say the state that a terminal has now, where it says another.
+    async fn relist(&self, terminal: &Terminal) -> Result<Option<Change>, StoreError> {
+        let found = self.store.get(&Key::Roster(terminal.id)).await?;
+        Ok(match found {
+            Some(Versioned {
+                version,
+                record: Record::Roster(mut entry),
+            }) => (entry.state != terminal.state).then(|| {
+                entry.state = terminal.state;
+                Change::Put(Expect::Version(version), (*entry).into())
+            }),
+            // it was enrolled before there was a roster: the roll-up enters what it was seen
+            _ => None,
+        })
+    }
+
     async fn change_terminal(
         &self,
         actor: &Actor,
@@ -143,10 +179,9 @@ impl Estate {
                 branch,
                 detail: json!(kind),
             };
-            let changes = vec![
-                Change::Put(Expect::Version(known.version), terminal.into()),
-                Change::Append(event),
-            ];
+            let mut changes = Vec::from_iter(self.relist(&terminal).await?);
+            changes.push(Change::Put(Expect::Version(known.version), terminal.into()));
+            changes.push(Change::Append(event));
             match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),

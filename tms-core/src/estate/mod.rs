@@ -5,28 +5,39 @@ mod access;
 mod audit;
 mod binding;
 mod branch;
+mod consumer;
+mod daily;
 mod enrol;
+mod expiry;
+mod notice;
 mod operator;
 mod proposal;
 mod publish;
 mod queue;
+pub mod report;
 mod represent;
+mod rollup;
 
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
 pub use branch::{Branch, Merchant, Site};
+pub use consumer::{Consumer, Delivery};
+pub use daily::{Daily, WITHIN};
 pub use enrol::Enrolment;
+pub use expiry::{Expiring, Expiry};
+pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
+pub use rollup::{AsOf, Progress};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
 use crate::store::{
-    BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Store, StoreError,
-    TerminalId, Versioned,
+    BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
+    StoreError, TerminalId, Versioned,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -131,6 +142,18 @@ pub enum EstateError {
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),
+    /// A cursor that no page of this list gave.
+    #[error("no page of this list ended there")]
+    BadCursor,
+    /// A consumer's name that is none.
+    #[error("a consumer's name has 1 to 64 letters, digits, dots, dashes or underscores")]
+    BadConsumer,
+    /// There is no such consumer.
+    #[error("no consumer {0}")]
+    UnknownConsumer(String),
+    /// There is no event of this number.
+    #[error("there is no event {0} to acknowledge")]
+    BadAcknowledgement(Sequence),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
@@ -161,6 +184,12 @@ impl Estate {
     async fn entity<E: Entity>(&self, id: &str) -> Result<Option<(u64, E)>, StoreError> {
         let found = self.store.get(&Key::Document(E::KIND, id.to_owned())).await?;
         found.map(entity_of).transpose()
+    }
+
+    /// The same, as the store gives records.
+    async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
+        let found = self.entity(id).await?;
+        Ok(found.map(|(version, record)| Versioned { version, record }))
     }
 
     /// The entities of a page.

@@ -42,6 +42,7 @@ pub(super) async fn run(inner: &Arc<Inner>, incoming: Incoming, number: u64) {
     let mut call = Call {
         inner,
         number,
+        begun: Instant::now(),
         peer,
         caller: None,
         permit: None,
@@ -58,6 +59,7 @@ pub(super) async fn run(inner: &Arc<Inner>, incoming: Incoming, number: u64) {
 struct Call<'a> {
     inner: &'a Inner,
     number: u64,
+    begun: Instant,
     peer: PeerInfo,
     caller: Option<Box<Known>>,
     /// Held from the hello to the end of the call. A call that ends before its handshake succeeded pays more for it.
@@ -496,6 +498,7 @@ impl Call<'_> {
             standing: planned.standing,
             next_contact,
             refused: Vec::new(),
+            elapsed: 0,
         });
         Ok(())
     }
@@ -513,6 +516,7 @@ impl Call<'_> {
         };
         let Some(mut facts) = pending.facts else { return Ok(()) };
         facts.refused = ack.refused;
+        facts.elapsed = u32::try_from(self.begun.elapsed().as_millis()).unwrap_or(u32::MAX);
         // Only now is it known to be alive: a replay must not end another call of the terminal's.
         caller.arrival = self.inner.online.arrive(caller.id, self.number, &facts.peer);
         facts.elsewhere = caller.arrival.elsewhere.take();
@@ -598,7 +602,11 @@ impl Call<'_> {
                 )?;
             }
             Message::StatusReport(report) => match report.inventory {
-                Some(inventory) => inner.record_inventory(id, report.inventory_digest, &inventory).await?,
+                Some(inventory) => {
+                    inner
+                        .record_inventory(id, actor, report.inventory_digest, &inventory)
+                        .await?
+                }
                 None => session.send(
                     now,
                     refused_tag(0x61, ResultCode::Missing, "no inventory in the report"),

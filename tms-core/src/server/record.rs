@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) standing: PlanStanding,
     pub(super) next_contact: NextContact,
     pub(super) refused: Vec<Refusal>,
+    /// Milliseconds since the call began.
+    pub(super) elapsed: u32,
 }
 
 /// Why a step of a call could not be done.
@@ -135,6 +137,8 @@ impl Inner {
             skew: skew(report.time, now),
             peer: facts.peer.clone(),
             claimed: report.location.as_ref().and_then(|location| location.caller.clone()),
+            elapsed: Some(facts.elapsed),
+            inventory: report.inventory.is_some(),
         })));
         Ok(changes)
     }
@@ -174,6 +178,7 @@ impl Inner {
     pub(super) async fn record_inventory(
         &self,
         id: TerminalId,
+        actor: &str,
         digest: Digest,
         inventory: &Inventory,
     ) -> Result<(), StoreError> {
@@ -182,9 +187,16 @@ impl Inner {
             let mut terminal = known.terminal.record;
             terminal.inventory = Some(digest);
             terminal.decoding = decoding(inventory);
+            let now = self.services.clock.now();
             let changes = vec![
-                inventory_change(id, inventory, self.services.clock.now()),
+                inventory_change(id, inventory, now),
                 Change::Put(Expect::Version(known.terminal.version), terminal.into()),
+                Change::Append(Event {
+                    time: now,
+                    terminal: Some(id),
+                    actor: actor.to_owned(),
+                    kind: EventKind::InventoryReported,
+                }),
             ];
             match self.services.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}

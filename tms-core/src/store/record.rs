@@ -327,6 +327,18 @@ pub enum EventKind {
     },
     /// A terminal checked in.
     CheckedIn(CheckInSummary),
+    /// A terminal sent the whole inventory that it was asked for.
+    InventoryReported,
+    /// A consumer of events was added, or asks for other kinds.
+    Subscribed {
+        /// Its name.
+        consumer: String,
+    },
+    /// A consumer of events was removed.
+    Unsubscribed {
+        /// Its name.
+        consumer: String,
+    },
     /// A terminal reported a result.
     Result {
         /// The action.
@@ -367,6 +379,9 @@ impl EventKind {
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",
+            Self::InventoryReported => "inventory_reported",
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
             Self::Result { .. } => "result",
             Self::CloneSuspected { .. } => "clone_suspected",
             Self::Terminal { .. } => "terminal",
@@ -388,6 +403,12 @@ pub struct CheckInSummary {
     /// The number that the terminal claims to call from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<String>,
+    /// Milliseconds from the call's beginning until the plan was acknowledged; what was downloaded after that is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed: Option<u32>,
+    /// Whether it brought a whole inventory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inventory: bool,
 }
 
 /// The key of a record.

@@ -3,8 +3,7 @@
 //! It is kept beside the terminals themselves, so that a check-in need not write it: what check-ins say is entered in
 //! batches, and a report says as of when.
 
-use super::TerminalId;
-use super::TerminalState;
+use super::{Terminal, TerminalId, TerminalState};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -135,6 +134,24 @@ pub struct RosterEntry {
     pub seen: Option<Day>,
 }
 
+impl RosterEntry {
+    /// The line of a terminal that never called, in this branch.
+    #[must_use]
+    pub fn of(terminal: &Terminal, branch: BranchPath) -> Self {
+        Self {
+            terminal: terminal.id,
+            branch,
+            vendor: terminal.holder.vendor.clone(),
+            model: terminal.holder.model.clone(),
+            serial: terminal.holder.serial.clone(),
+            merchant: None,
+            version: None,
+            state: terminal.state,
+            seen: None,
+        }
+    }
+}
+
 /// When terminals were last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -240,6 +257,8 @@ pub enum Dimension {
     State,
     /// The day when it was last seen, as a decimal number of ten digits; empty for never.
     Seen,
+    /// Whether it was seen on this day or later (`alive`), only before it (`silent`), or not at all (`never`).
+    Alive(Day),
 }
 
 impl Dimension {
@@ -254,6 +273,12 @@ impl Dimension {
             Self::Version => entry.version.clone().unwrap_or_default(),
             Self::State => entry.state.name().to_owned(),
             Self::Seen => entry.seen.map_or_else(String::new, |day| format!("{day:010}")),
+            Self::Alive(since) => match entry.seen {
+                None => "never",
+                Some(day) if day < since => "silent",
+                Some(_) => "alive",
+            }
+            .to_owned(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod blob;
 #[cfg(test)]
 mod broken;
 pub mod entropy;
+pub mod estate;
 pub mod fault;
 pub mod sample;
 pub mod seed;

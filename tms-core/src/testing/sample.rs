@@ -216,6 +216,8 @@ pub fn checked_in(terminal: u64, time: u64) -> Event {
             skew: -4,
             peer: "192.0.2.17:40123".to_owned(),
             claimed: Some("02155501234".to_owned()),
+            elapsed: Some(870),
+            inventory: false,
         }),
     }
 }
@@ -251,6 +253,13 @@ pub fn events(terminal: u64) -> Vec<Event> {
         EventKind::Represented { manifest },
         EventKind::Queued { action, manifest },
         EventKind::Cancelled { action },
+        EventKind::InventoryReported,
+        EventKind::Subscribed {
+            consumer: "billing".to_owned(),
+        },
+        EventKind::Unsubscribed {
+            consumer: "billing".to_owned(),
+        },
         EventKind::Result {
             action,
             stage: Stage::Installed,

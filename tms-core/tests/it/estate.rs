@@ -205,18 +205,22 @@ async fn what_concerns_a_terminal_takes_a_right_in_its_branch() {
         .await
         .unwrap();
 
-    // packages are for all branches, and enrolling is head office's while no branch is named
+    // packages are for all branches, and so is a terminal of head office
     let file = b"no package".to_vec();
     assert!(is_denied(
         &estate.publish(&li, &mut &file[..]).await,
         Permission::Publish
     ));
-    let enrolment = Enrolment {
-        holder: holder("0002"),
-        key: None,
-        main_key_epoch: None,
+    let enrolment = Enrolment::of(holder("0002"));
+    assert!(is_denied(
+        &estate.enrol(&li, enrolment.clone()).await,
+        Permission::Enrol
+    ));
+    let here = Enrolment {
+        branch: path("/east/harbour"),
+        ..enrolment
     };
-    assert!(is_denied(&estate.enrol(&li, enrolment).await, Permission::Enrol));
+    estate.enrol(&li, here).await.unwrap();
 }
 
 #[tokio::test]

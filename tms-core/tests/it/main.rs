@@ -4,6 +4,7 @@ mod agent;
 mod estate;
 #[cfg(unix)]
 mod limit;
+mod report;
 mod represent;
 mod serial;
 mod server;

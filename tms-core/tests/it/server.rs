@@ -387,11 +387,7 @@ async fn a_whole_inventory_is_asked_for_and_stored() {
 #[tokio::test]
 async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken() {
     let world = World::new().await;
-    let enrolment = tms_core::estate::Enrolment {
-        holder: holder("7"),
-        key: None,
-        main_key_epoch: None,
-    };
+    let enrolment = tms_core::estate::Enrolment::of(holder("7"));
     let id = world.estate.enrol(&operator(), enrolment).await.unwrap();
     let identity = Identity::new("7", NOW + 365 * DAY).await;
     let credentials = identity.credentials(3).await;
@@ -442,11 +438,7 @@ async fn a_terminal_with_an_rsa_identity_is_pinned_remembered_and_not_mistaken()
 #[tokio::test]
 async fn an_expired_certificate_leads_to_its_renewal_and_to_nothing_else() {
     let world = World::new().await;
-    let enrolment = tms_core::estate::Enrolment {
-        holder: holder("7"),
-        key: None,
-        main_key_epoch: None,
-    };
+    let enrolment = tms_core::estate::Enrolment::of(holder("7"));
     let id = world.estate.enrol(&operator(), enrolment).await.unwrap();
     let manifest = world.publish(b"new program", 2).await;
     world.queue(id, &manifest).await;

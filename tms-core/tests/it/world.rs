@@ -98,9 +98,8 @@ impl World {
     /// Enrols a terminal that has a main-control key of epoch 1.
     pub(crate) async fn enrol(&self, serial: &str) -> TerminalId {
         let enrolment = Enrolment {
-            holder: holder(serial),
-            key: None,
             main_key_epoch: Some(1),
+            ..Enrolment::of(holder(serial))
         };
         let id = self.estate.enrol(&operator(), enrolment).await.unwrap();
         self.keys.insert(id, 1, MainKey::Aes128(Secret::new([0x11; 16])));

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crash;
+mod estate;
 mod file;
 mod full;
 mod group;

@@ -2,8 +2,8 @@
 
 use super::print_table;
 use crate::office::Office;
-use crate::time::show;
 use crate::refused;
+use crate::time::show;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use std::io::Write;
@@ -71,7 +71,11 @@ impl Audit {
                         entry.branch.to_string(),
                     ]
                 });
-                print_table(out, ["number", "time", "operator", "act", "subject", "branch"], rows.collect())?;
+                print_table(
+                    out,
+                    ["number", "time", "operator", "act", "subject", "branch"],
+                    rows.collect(),
+                )?;
             }
             Self::Verify { noted } => {
                 let end = office.estate.verify_audit(noted.map(|noted| noted.0)).await;
@@ -80,7 +84,11 @@ impl Audit {
                     Err(tms_core::estate::EstateError::Audit(broken)) => return Err(refused(broken.to_string())),
                     Err(other) => return Err(other.into()),
                 };
-                writeln!(out, "{} entries, none changed; the end is {}:{}", end.number, end.number, end.digest)?;
+                writeln!(
+                    out,
+                    "{} entries, none changed; the end is {}:{}",
+                    end.number, end.number, end.digest
+                )?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
 use tms_core::clock::{Clock, SystemClock};
-use tms_core::store::{self, Caller, TerminalState};
+use tms_core::store::{self, BranchPath, Caller, TerminalState};
 use tms_proto::certificate::Subject;
 use tms_proto::credential::Remembered;
 use tms_proto::public_key::PublicKey;
@@ -44,6 +44,9 @@ pub(super) struct Enrol {
     /// A package that it comes with, installed at the works; may be given several times.
     #[arg(long, value_name = "FILE.tmspkg")]
     preload: Vec<PathBuf>,
+    /// The branch that it belongs to, such as /east/harbour; head office is /.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    branch: BranchPath,
     /// The root's private key; DIR/keys/root.pem by default.
     #[arg(long, value_name = "FILE")]
     root_key: Option<PathBuf>,
@@ -97,6 +100,7 @@ impl Enrol {
             days: self.days,
             server: self.server,
             preload: self.preload,
+            branch: self.branch,
         };
         let enrolled = enrol(office, &root, new).await?;
         let dir = shell(&enrolled.directory);

@@ -1,14 +1,15 @@
 //! `tms events`.
 
 use crate::office::Office;
-use crate::time::{rfc3339, show};
+use crate::time::show;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
-use tms_core::store::{Event, EventKind, Sequence, TerminalId};
+use tms_core::estate::{Consumer, notice};
+use tms_core::store::{Entity, Event, EventKind, Key, Sequence, TerminalId};
 
 /// How many events are read at a time.
 const PAGE: u32 = 512;
@@ -22,6 +23,13 @@ pub(super) struct Events {
     /// Only those of this terminal: serial number, vendor/model/serial or id.
     #[arg(long, value_name = "SERIAL")]
     terminal: Option<String>,
+    /// Those that this consumer has not acknowledged, and acknowledge them when they are written. Adds the consumer where there
+    /// is none, beginning at --after.
+    #[arg(long, value_name = "NAME", conflicts_with = "terminal")]
+    consumer: Option<String>,
+    /// The kinds that the consumer asks for from now on, such as checked_in: several, with commas between.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', requires = "consumer")]
+    kind: Vec<String>,
     /// Wait for more, until interrupted.
     #[arg(long, short)]
     follow: bool,
@@ -32,6 +40,9 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn run(self, office: &Office, out: &mut impl Write) -> Result<()> {
+        if let Some(consumer) = &self.consumer {
+            return self.deliver(office, consumer, out).await;
+        }
         let only = match &self.terminal {
             Some(text) => Some(office.find(text).await?.id),
             None => None,
@@ -46,28 +57,7 @@ impl Events {
                 if only.is_some_and(|only| event.terminal != Some(only)) {
                     continue;
                 }
-                let terminal = match event.terminal {
-                    Some(id) => name(office, &mut names, id).await?,
-                    None => String::new(),
-                };
-                if self.json {
-                    writeln!(out, "{}", object(sequence, &event, &terminal)?)?;
-                } else {
-                    // A terminal's own events need not name it twice.
-                    let about = if terminal.is_empty() || terminal == event.actor {
-                        ""
-                    } else {
-                        &terminal
-                    };
-                    let space = if about.is_empty() { "" } else { " " };
-                    writeln!(
-                        out,
-                        "{sequence:>6}  {}  {:<20}  {}{space}{about}",
-                        show(event.time),
-                        event.actor,
-                        words(&event.kind)
-                    )?;
-                }
+                self.print(office, &mut names, sequence, &event, out).await?;
             }
             if full {
                 continue;
@@ -78,6 +68,80 @@ impl Events {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+}
+
+impl Events {
+    async fn deliver(&self, office: &Office, consumer: &str, out: &mut impl Write) -> Result<()> {
+        let known = office
+            .store
+            .get(&Key::Document(Consumer::KIND, consumer.to_owned()))
+            .await?;
+        if known.is_none() || !self.kind.is_empty() {
+            office
+                .estate
+                .subscribe(&office.actor, consumer, &self.kind, self.after)
+                .await?;
+        }
+        let mut names = HashMap::new();
+        loop {
+            let delivery = office.estate.deliver(consumer, PAGE).await?;
+            for (sequence, event) in &delivery.events {
+                self.print(office, &mut names, *sequence, event, out).await?;
+            }
+            // What is not written is not taken in.
+            out.flush()?;
+            office.estate.acknowledge(consumer, delivery.through).await?;
+            if delivery.more {
+                continue;
+            }
+            if !self.follow {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn print(
+        &self,
+        office: &Office,
+        names: &mut HashMap<TerminalId, String>,
+        sequence: Sequence,
+        event: &Event,
+        out: &mut impl Write,
+    ) -> Result<()> {
+        let terminal = match event.terminal {
+            Some(id) => name(office, names, id).await?,
+            None => String::new(),
+        };
+        if self.json {
+            let mut fields = notice(sequence, event)?;
+            fields.insert(
+                "holder".into(),
+                if terminal.is_empty() {
+                    Value::Null
+                } else {
+                    json!(terminal)
+                },
+            );
+            writeln!(out, "{}", Value::Object(fields))?;
+            return Ok(());
+        }
+        // A terminal's own events need not name it twice.
+        let about = if terminal.is_empty() || terminal == event.actor {
+            ""
+        } else {
+            &terminal
+        };
+        let space = if about.is_empty() { "" } else { " " };
+        writeln!(
+            out,
+            "{sequence:>6}  {}  {:<20}  {}{space}{about}",
+            show(event.time),
+            event.actor,
+            words(&event.kind)
+        )?;
+        Ok(())
     }
 }
 
@@ -93,31 +157,6 @@ async fn name(office: &Office, names: &mut HashMap<TerminalId, String>, id: Term
     }
     names.insert(id, name.clone());
     Ok(name)
-}
-
-fn object(sequence: Sequence, event: &Event, name: &str) -> Result<Value> {
-    let mut value = serde_json::to_value(event)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert("sequence".into(), json!(sequence));
-        fields.insert("time".into(), json!(rfc3339(event.time)));
-        fields.insert(
-            "terminal".into(),
-            event.terminal.map_or(Value::Null, |id| json!(id.to_string())),
-        );
-        fields.insert("holder".into(), if name.is_empty() { Value::Null } else { json!(name) });
-        // The store keeps codes by their numbers; whoever reads this wants names.
-        match &event.kind {
-            EventKind::Result { stage, code, .. } => {
-                fields.insert("stage".into(), json!(stage.to_string()));
-                fields.insert("code".into(), json!(code.to_string()));
-            }
-            EventKind::CheckedIn(summary) => {
-                fields.insert("trigger".into(), json!(summary.trigger.to_string()));
-            }
-            _ => {}
-        }
-    }
-    Ok(value)
 }
 
 /// What happened, in words.
@@ -164,6 +203,9 @@ fn words(kind: &EventKind) -> String {
             code,
             attempt,
         } => format!("action {action}: {stage} ({code}), attempt {attempt}"),
+        EventKind::InventoryReported => "sent its inventory".into(),
+        EventKind::Subscribed { consumer } => format!("added or changed consumer {consumer}"),
+        EventKind::Unsubscribed { consumer } => format!("removed consumer {consumer}"),
         EventKind::CloneSuspected { evidence } => format!("MAY BE CLONED: {evidence}"),
         EventKind::Terminal { what, text } => {
             format!(

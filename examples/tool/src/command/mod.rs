@@ -6,11 +6,13 @@ mod branch;
 mod cert;
 mod enrol;
 mod event;
+mod filter;
 mod init;
 mod key;
 mod operator;
 mod package;
 mod publish;
+mod report;
 mod represent;
 mod terminal;
 
@@ -104,6 +106,7 @@ enum Command {
     Role(operator::Role),
     #[command(subcommand)]
     Audit(audit::Audit),
+    Report(report::Report),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -170,6 +173,7 @@ impl Cli {
             Command::Operator(command) => command.run(&common.office().await?, out).await,
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
+            Command::Report(command) => command.run(&common.office().await?, out).await,
         }
     }
 }
@@ -198,12 +202,42 @@ fn login_name() -> Option<String> {
 
 /// A table for people: columns under a head line, as wide as they need to be.
 fn print_table<const N: usize>(out: &mut impl Write, head: [&str; N], rows: Vec<[String; N]>) -> io::Result<()> {
+    print_rows(out, head, rows)
+}
+
+/// The same of columns that are many: those in which nothing stands but nothing or zeros are left out.
+fn print_columns(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    let said = |at: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(at));
+        cells.any(|cell| !cell.is_empty() && cell != "0")
+    };
+    let kept: Vec<bool> = (0..head.len()).map(said).collect();
+    let pick = |row: Vec<String>| {
+        let cells = row.into_iter().zip(&kept);
+        cells
+            .filter(|(_, kept)| **kept)
+            .map(|(cell, _)| cell)
+            .collect::<Vec<_>>()
+    };
+    let head = pick(head.iter().map(|name| name.replace('_', " ")).collect());
+    if head.is_empty() {
+        return writeln!(out, "nothing");
+    }
+    let rows: Vec<_> = rows.into_iter().map(pick).collect();
+    print_rows(out, head, rows)
+}
+
+fn print_rows<S: AsRef<str>, R: Into<comfy_table::Row>>(
+    out: &mut impl Write,
+    head: impl IntoIterator<Item = S>,
+    rows: Vec<R>,
+) -> io::Result<()> {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table
-        .set_header(head.iter().map(|name| name.to_uppercase()))
+        .set_header(head.into_iter().map(|name| name.as_ref().to_uppercase()))
         .add_rows(rows);
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 2));

@@ -152,7 +152,10 @@ impl Operator {
 }
 
 fn row(operator: estate::Operator) -> [String; 5] {
-    let grants = operator.grants.iter().map(|grant| format!("{}@{}", grant.role, grant.branch));
+    let grants = operator
+        .grants
+        .iter()
+        .map(|grant| format!("{}@{}", grant.role, grant.branch));
     let account = match operator.account {
         Account::Password(_) => "password",
         Account::External => "external",

@@ -1,5 +1,6 @@
 //! `tms terminals` and `tms terminal`.
 
+use super::filter::Filter;
 use super::print_table;
 use crate::office::Office;
 use crate::time::{rfc3339, show};
@@ -14,6 +15,8 @@ use tms_proto::message::Inventory;
 /// List terminals: what they run, what is under way, when they called and are to call.
 #[derive(Args)]
 pub(super) struct Terminals {
+    #[command(flatten)]
+    filter: Filter,
     /// Only those in this state.
     #[arg(long, value_enum)]
     state: Option<StateName>,
@@ -92,8 +95,13 @@ impl Terminals {
         let mut rows = Vec::new();
         let mut csv = csv::Writer::from_writer(Vec::new());
         let mut count = 0u64;
-        let mut pages = office.terminals();
-        while let Some(page) = pages.next().await? {
+        office.catch_up().await?;
+        let filter = self.filter.roster();
+        let mut next = None;
+        let mut over = false;
+        while !over {
+            let page = office.listed(&filter, &mut next).await?;
+            over = next.is_none();
             for terminal in page.iter().filter(|terminal| wanted(terminal)) {
                 let row = Row::read(office, terminal).await?;
                 count += 1;
@@ -131,7 +139,7 @@ impl Terminals {
             return Ok(());
         }
         if count == 0 {
-            let which = if self.state.is_some() || self.silent.is_some() {
+            let which = if self.state.is_some() || self.silent.is_some() || !self.filter.is_all() {
                 " like that"
             } else {
                 ""

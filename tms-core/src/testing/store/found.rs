@@ -362,6 +362,7 @@ async fn check_roster(store: &dyn Store, there: &BTreeMap<u64, RosterEntry>) -> 
             &[Dimension::Branch],
             &[Dimension::Vendor, Dimension::Model],
             &[Dimension::Seen],
+            &[Dimension::Model, Dimension::Alive(19_001)],
             &[Dimension::Version, Dimension::State, Dimension::Merchant],
         ] {
             let names = right

@@ -1,0 +1,305 @@
+//! The roll-up: what events say is entered into the roster and into each day's counts, in batches.
+//!
+//! A check-in writes its terminal and an event, and nothing that terminals are listed or counted by: that would cost it a
+//! page more. The roll-up reads the events behind it, and writes what they come to, once a day for each terminal, together with
+//! how far it has come. So every event counts once, whoever runs it and whenever it is stopped.
+
+use super::daily::Daily;
+use super::expiry::{Expiry, day_of};
+use super::{ATTEMPTS, Estate, EstateError};
+use crate::store::{
+    ActionId, BranchPath, Change, Day, Document, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
+    RosterEntry, Sequence, StoreError, Terminal, TerminalId, TerminalState, Versioned,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use tms_proto::code::{ComponentKind, ComponentStatus, Stage};
+use tms_proto::message::Inventory;
+
+/// The most events that are entered in one commit.
+const BATCH: u32 = 5_000;
+
+/// As of when something is known: all events up to this one are in it, and perhaps a few later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AsOf {
+    /// The event's number; zero for none.
+    pub sequence: Sequence,
+    /// Its time, in seconds since 1970 UTC.
+    pub time: u64,
+}
+
+/// How far the roll-up has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// How many events were entered by this call; none where there is nothing to do.
+    pub events: u32,
+    /// As of when roster and counts are now.
+    pub as_of: AsOf,
+}
+
+/// The record of it.
+#[derive(Serialize, Deserialize)]
+struct Position(AsOf);
+
+impl Entity for Position {
+    const KIND: Kind = Kind::named("rollup");
+
+    fn id(&self) -> String {
+        Self::ID.to_owned()
+    }
+}
+
+impl Position {
+    const ID: &'static str = "events";
+}
+
+/// A terminal's line in the roster: as it is stored, and as it is to be.
+struct Line {
+    /// The version that is stored; none where there is none.
+    version: Option<u64>,
+    stored: Option<RosterEntry>,
+    entry: RosterEntry,
+    /// What was read of the terminal itself, where an event asked for it.
+    renewed: Option<Option<Expiry>>,
+}
+
+/// What a batch of events needs to know.
+#[derive(Default)]
+struct Known {
+    lines: BTreeMap<TerminalId, Line>,
+    sizes: BTreeMap<(TerminalId, ActionId), u64>,
+}
+
+impl Estate {
+    /// Enters at most `limit` events that are not entered yet, and at most 5,000, in one commit. To be called from time to
+    /// time, by any number of nodes, and again at once while it gives as many as were asked for.
+    ///
+    /// # Errors
+    /// [`EstateError::Store`].
+    pub async fn roll_up(&self, limit: u32) -> Result<Progress, EstateError> {
+        let limit = limit.min(BATCH);
+        for _ in 0..ATTEMPTS {
+            let position = self.versioned::<Position>(Position::ID).await?;
+            let as_of = position.as_ref().map_or_else(AsOf::default, |found| found.record.0);
+            let events = self.store.events(as_of.sequence, limit).await?;
+            let Some((sequence, last)) = events.last() else {
+                return Ok(Progress { events: 0, as_of });
+            };
+            let as_of = AsOf {
+                sequence: *sequence,
+                time: last.time,
+            };
+            let mut known = self.known_of(&events).await?;
+            let days = fold(&mut known, &events);
+            let mut changes = self.day_changes(days).await?;
+            for line in known.lines.into_values() {
+                self.line_changes(line, &mut changes).await?;
+            }
+            changes.push(put(position.map(|found| found.version), &Position(as_of))?);
+            match self.store.commit(changes).await {
+                Err(StoreError::Conflict) => {}
+                done => {
+                    done?;
+                    return Ok(Progress {
+                        events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+                        as_of,
+                    });
+                }
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// As of when roster and counts are.
+    ///
+    /// # Errors
+    /// [`EstateError::Store`].
+    pub async fn as_of(&self) -> Result<AsOf, EstateError> {
+        let position = self.versioned::<Position>(Position::ID).await?;
+        Ok(position.map_or_else(AsOf::default, |found| found.record.0))
+    }
+
+    async fn known_of(&self, events: &[(Sequence, Event)]) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        let mut asked = BTreeSet::new();
+        for (_, Event { terminal, kind, .. }) in events {
+            let Some(id) = *terminal else { continue };
+            if !known.lines.contains_key(&id) && asked.insert(id) {
+                let line = self.line(id).await?;
+                known.lines.extend(line.map(|line| (id, line)));
+            }
+            if let EventKind::Result {
+                action,
+                stage: Stage::Downloaded,
+                ..
+            } = kind
+                && let Some(size) = self.size(id, *action).await?
+            {
+                known.sizes.insert((id, *action), size);
+            }
+            // the line was read before the terminal is: whoever changes both in between makes this batch conflict
+            if let Some(line) = known.lines.get_mut(&id)
+                && line.renewed.is_none()
+                && says_more(kind, &line.entry)
+            {
+                self.renew_line(id, line).await?;
+            }
+        }
+        Ok(known)
+    }
+
+    async fn line(&self, id: TerminalId) -> Result<Option<Line>, StoreError> {
+        if let Some(Versioned {
+            version,
+            record: Record::Roster(entry),
+        }) = self.store.get(&Key::Roster(id)).await?
+        {
+            return Ok(Some(Line {
+                version: Some(version),
+                stored: Some((*entry).clone()),
+                entry: *entry,
+                renewed: None,
+            }));
+        }
+        let Some(terminal) = self.terminal(id).await? else {
+            return Ok(None);
+        };
+        let mut line = Line {
+            version: None,
+            stored: None,
+            // enrolled before there were branches
+            entry: RosterEntry::of(&terminal, BranchPath::head_office()),
+            renewed: None,
+        };
+        self.renew_line(id, &mut line).await?;
+        Ok(Some(line))
+    }
+
+    /// Takes from the terminal's own records what the roster says of it.
+    async fn renew_line(&self, id: TerminalId, line: &mut Line) -> Result<(), StoreError> {
+        let Some(terminal) = self.terminal(id).await? else {
+            return Ok(());
+        };
+        let inventory = match self.store.get(&Key::Inventory(id)).await? {
+            Some(Versioned {
+                record: Record::Inventory(inventory),
+                ..
+            }) => Some(inventory),
+            _ => None,
+        };
+        line.entry.state = terminal.state;
+        if let Some(InventoryRecord { inventory, .. }) = inventory.as_deref() {
+            line.entry.version = version(inventory);
+        }
+        line.renewed = Some(Expiry::of(&line.entry, &terminal, inventory.as_deref()));
+        Ok(())
+    }
+
+    async fn terminal(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
+        let found = self.store.get(&Key::Terminal(id)).await?;
+        Ok(found.and_then(|found| match found.record {
+            Record::Terminal(terminal) => Some(*terminal),
+            _ => None,
+        }))
+    }
+
+    /// The size of what an action installs.
+    async fn size(&self, id: TerminalId, action: ActionId) -> Result<Option<u64>, StoreError> {
+        let found = self.store.get(&Key::Assignment(id, action)).await?;
+        Ok(found.and_then(|found| match found.record {
+            Record::Assignment(assignment) => Some(assignment.package.size),
+            _ => None,
+        }))
+    }
+
+    async fn day_changes(&self, days: BTreeMap<(BranchPath, Day), Daily>) -> Result<Vec<Change>, StoreError> {
+        let mut changes = Vec::with_capacity(days.len());
+        for mut daily in days.into_values() {
+            let found = self.versioned::<Daily>(&daily.id()).await?;
+            let version = found.as_ref().map(|found| found.version);
+            if let Some(found) = found {
+                daily.merge(&found.record);
+            }
+            changes.push(put(version, &daily)?);
+        }
+        Ok(changes)
+    }
+
+    async fn line_changes(&self, line: Line, changes: &mut Vec<Change>) -> Result<(), StoreError> {
+        if let Some(renewed) = line.renewed {
+            let id = line.entry.terminal.to_string();
+            let found = self.versioned::<Expiry>(&id).await?;
+            let version = found.as_ref().map(|found| found.version);
+            match (found.map(|found| found.record), renewed) {
+                (Some(found), Some(new)) if found == new => {}
+                (_, Some(new)) => changes.push(put(version, &new)?),
+                (Some(_), None) => changes.push(Change::Remove(expect(version), Key::Document(Expiry::KIND, id))),
+                (None, None) => {}
+            }
+        }
+        if line.stored.as_ref() != Some(&line.entry) {
+            changes.push(Change::Put(expect(line.version), line.entry.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an event may have changed what only the terminal's own records say: its state, its version, its expiry.
+fn says_more(kind: &EventKind, entry: &RosterEntry) -> bool {
+    match kind {
+        // a ticket proves nothing new
+        EventKind::CheckedIn(summary) => {
+            summary.inventory || matches!(summary.mode, 1 | 4) || entry.state == TerminalState::Enrolled
+        }
+        EventKind::Result { .. } | EventKind::CloneSuspected { .. } | EventKind::Queued { .. } => false,
+        _ => true,
+    }
+}
+
+/// What happened, by branch and day, each branch with those below it; and when each terminal was seen.
+fn fold(known: &mut Known, events: &[(Sequence, Event)]) -> BTreeMap<(BranchPath, Day), Daily> {
+    let mut own: BTreeMap<(BranchPath, Day), Daily> = BTreeMap::new();
+    for (_, event) in events {
+        let day = day_of(event.time);
+        let entry = event.terminal.and_then(|id| known.lines.get_mut(&id));
+        let entry = entry.map(|line| &mut line.entry);
+        let branch = entry
+            .as_ref()
+            .map_or_else(BranchPath::head_office, |entry| entry.branch.clone());
+        let size = match (event.terminal, &event.kind) {
+            (Some(id), EventKind::Result { action, .. }) => known.sizes.get(&(id, *action)).copied(),
+            _ => None,
+        };
+        own.entry((branch.clone(), day))
+            .or_insert_with(|| Daily::of(branch, day))
+            .count(&event.kind, entry, size);
+    }
+    let mut all: BTreeMap<(BranchPath, Day), Daily> = BTreeMap::new();
+    for ((branch, day), daily) in own {
+        for above in branch.line() {
+            all.entry((above.clone(), day))
+                .or_insert_with(|| Daily::of(above, day))
+                .merge(&daily);
+        }
+    }
+    all
+}
+
+/// The version of the first application, one that runs before others.
+fn version(inventory: &Inventory) -> Option<String> {
+    let applications = || {
+        let all = inventory.components.iter();
+        all.filter(|component| component.kind == ComponentKind::Application)
+    };
+    let running = applications().find(|component| component.status == ComponentStatus::InOperation);
+    let first = running.or_else(|| applications().next())?;
+    Some(first.version.clone())
+}
+
+fn expect(version: Option<u64>) -> Expect {
+    version.map_or(Expect::Absent, Expect::Version)
+}
+
+pub(super) fn put<E: Entity>(version: Option<u64>, entity: &E) -> Result<Change, StoreError> {
+    Ok(Change::Put(expect(version), Document::of(entity)?.into()))
+}
