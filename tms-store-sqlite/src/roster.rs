@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::row::{RosterRow, key, record};
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, params, params_from_iter};
-use std::borrow::Cow;
+use std::collections::HashMap;
 use tms_core::store::{
     BranchPath, Dimension, Group, Record, RosterEntry, RosterFilter, RosterPlace, Seen, Versioned, after_prefix,
 };
@@ -186,7 +186,8 @@ fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> 
     (sql, condition.values)
 }
 
-/// Counts.
+/// Counts. SQLite reads an index that has all that is counted by; what it would sort to count it in groups is counted here, for
+/// groups are few beside terminals.
 pub(crate) fn tally(
     connection: &Connection,
     filter: &RosterFilter,
@@ -196,59 +197,92 @@ pub(crate) fn tally(
     let mut condition = Where::default();
     condition.branch("r.branch", &filter.under);
     condition.filter(filter);
+    let index = match filter {
+        RosterFilter {
+            serial: Some(begin), ..
+        } if !begin.is_empty() => "roster_serial",
+        RosterFilter { serial: Some(_), .. } => "roster_branch",
+        RosterFilter { merchant: Some(_), .. } => "roster_merchant",
+        _ => "roster_seen",
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if by.is_empty() {
+        let sql = format!("SELECT count(*) FROM roster r INDEXED BY {index}{}", condition.sql);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let count: i64 = statement.query_row(params_from_iter(condition.values), |row| row.get(0))?;
+        let all = Group {
+            names: Vec::new(),
+            count: count.unsigned_abs(),
+        };
+        return Ok([all].into_iter().filter(|all| all.count > 0).take(limit).collect());
+    }
     let columns: Vec<_> = by.iter().map(|dimension| column(*dimension)).collect();
     let columns = columns.join(", ");
-    let index = if filter.serial.is_some() {
-        "roster_serial"
-    } else {
-        "roster_seen"
-    };
-    let sql = if by.is_empty() {
-        format!(
-            "SELECT count(*) FROM roster r INDEXED BY {index}{} LIMIT ?",
-            condition.sql
-        )
-    } else {
-        format!(
-            "SELECT {columns}, count(*) FROM roster r INDEXED BY {index}{} GROUP BY {columns} ORDER BY {columns} LIMIT ?",
-            condition.sql
-        )
-    };
-    condition.values.push(limit.into());
+    let sql = format!("SELECT {columns} FROM roster r INDEXED BY {index}{}", condition.sql);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(condition.values))?;
-    let mut groups = Vec::new();
+    let mut counts: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut name = Vec::new();
     while let Some(row) = rows.next()? {
-        let count: i64 = row.get(by.len())?;
-        if count == 0 {
-            // counting all of nothing is one row
-            continue;
+        name.clear();
+        for (at, dimension) in by.iter().enumerate() {
+            write_name(*dimension, row.get_ref(at)?, &mut name)?;
+            name.push(END);
         }
-        groups.push(Group {
-            names: (0..by.len()).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?,
-            count: count.unsigned_abs(),
-        });
+        match counts.get_mut(name.as_slice()) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(counts.insert(name.clone(), 1)),
+        }
     }
+    let mut groups: Vec<_> = counts
+        .into_iter()
+        .map(|(name, count)| {
+            let names = name.split(|byte| *byte == END).take(by.len());
+            let names = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            Group { names, count }
+        })
+        .collect();
+    groups.sort_unstable();
+    groups.truncate(limit);
     Ok(groups)
 }
 
-/// The text that a terminal counts under, as [`Dimension::of`] says.
-fn column(dimension: Dimension) -> Cow<'static, str> {
-    Cow::Borrowed(match dimension {
+/// Ends a name: in no text of UTF-8.
+const END: u8 = 0xFF;
+
+const fn column(dimension: Dimension) -> &'static str {
+    match dimension {
         Dimension::Branch => "r.branch",
         Dimension::Vendor => "r.vendor",
         Dimension::Model => "r.model",
-        Dimension::Merchant => "coalesce(r.merchant, '')",
-        Dimension::Version => "coalesce(r.release, '')",
+        Dimension::Merchant => "r.merchant",
+        Dimension::Version => "r.release",
         Dimension::State => "r.state",
-        Dimension::Seen => "CASE WHEN r.seen < 0 THEN '' ELSE printf('%010d', r.seen) END",
-        Dimension::Alive(since) => {
-            let since = i64::from(since);
-            return Cow::Owned(format!(
-                "CASE WHEN r.seen < 0 THEN 'never' WHEN r.seen < {since} THEN 'silent' ELSE 'alive' END"
-            ));
+        Dimension::Seen | Dimension::Alive(_) => "r.seen",
+    }
+}
+
+/// The text that a terminal counts under, as [`Dimension::of`] says.
+fn write_name(dimension: Dimension, value: ValueRef<'_>, name: &mut Vec<u8>) -> rusqlite::Result<()> {
+    match dimension {
+        Dimension::Seen => {
+            if let Ok(day) = u32::try_from(value.as_i64()?) {
+                name.extend(format!("{day:010}").into_bytes());
+            }
         }
-    })
+        Dimension::Alive(since) => {
+            let day = value.as_i64()?;
+            name.extend_from_slice(if day < 0 {
+                b"never"
+            } else if day < i64::from(since) {
+                b"silent"
+            } else {
+                b"alive"
+            });
+        }
+        _ => name.extend_from_slice(value.as_bytes_or_null()?.unwrap_or_default()),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
