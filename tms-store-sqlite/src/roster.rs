@@ -155,7 +155,7 @@ fn page_by_model(
                 model: Some(model.clone()),
                 ..filter.clone()
             };
-            pages.extend(self::page(connection, &filter, after, limit)?);
+            pages.extend(page(connection, &filter, after, limit)?);
         }
     }
     pages.sort_by_cached_key(|found| match &found.record {
