@@ -1,10 +1,11 @@
 //! The roster: how a filter becomes a statement.
 
+use crate::document::end;
 use crate::error::Result;
 use crate::row::{RosterRow, key, record};
-use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
-use std::borrow::Cow;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use std::collections::HashMap;
 use tms_core::store::{
     BranchPath, Dimension, Group, Record, RosterEntry, RosterFilter, RosterPlace, Seen, Versioned, after_prefix,
 };
@@ -62,6 +63,21 @@ impl Where {
         }
     }
 
+    /// What of the filter is in its [`index`]: counted by it, no more is read than the index.
+    fn index(&mut self, filter: &RosterFilter) {
+        let mut named = RosterFilter::under(filter.under.clone());
+        match index(filter) {
+            "roster_merchant" => named.merchant.clone_from(&filter.merchant),
+            "roster_serial" => named.serial.clone_from(&filter.serial),
+            "roster_release" => named.version.clone_from(&filter.version),
+            "roster_model" => (named.vendor, named.model) = (filter.vendor.clone(), filter.model.clone()),
+            "roster_state" => named.state = filter.state,
+            _ => {}
+        }
+        self.filter(&named);
+        self.branch("r.branch", &filter.under);
+    }
+
     fn branch(&mut self, column: &str, branch: &BranchPath) {
         self.and(&format!("{column} >= ?"), [branch.as_str().to_owned().into()]);
         if let Some(end) = after_prefix(branch.as_str()) {
@@ -77,13 +93,125 @@ pub(crate) fn page(
     after: Option<&RosterPlace>,
     limit: u32,
 ) -> Result<Vec<Versioned<Record>>> {
+    if is_half_a_model(filter) {
+        return page_by_model(connection, filter, after, limit);
+    }
     if filter.seen.is_none() {
         let (sql, values) = statement(filter, after, limit);
         let mut page = Vec::new();
         read(connection, &sql, values, &mut page)?;
         return Ok(page);
     }
+    if index(filter) != BY_BRANCH && few(connection, filter)? {
+        let (sql, values) = statement_of_few(filter, after, limit);
+        let mut page = Vec::new();
+        read(connection, &sql, values, &mut page)?;
+        return Ok(page);
+    }
     page_by_day(connection, filter, after, limit)
+}
+
+/// Whether a vendor is named without a model, or a model without a vendor, and nothing with an index of its own.
+const fn is_half_a_model(filter: &RosterFilter) -> bool {
+    matches!(
+        filter,
+        RosterFilter {
+            merchant: None,
+            serial: None,
+            version: None,
+            ..
+        }
+    ) && filter.vendor.is_some() != filter.model.is_some()
+}
+
+/// Vendors and models are few: each pair of them that is wanted has its page, and the first of all of these are the page.
+fn page_by_model(
+    connection: &Connection,
+    filter: &RosterFilter,
+    after: Option<&RosterPlace>,
+    limit: u32,
+) -> Result<Vec<Versioned<Record>>> {
+    // all of it is of one moment
+    let _moment = connection
+        .is_autocommit()
+        .then(|| connection.unchecked_transaction())
+        .transpose()?;
+    let mut pages = Vec::new();
+    let mut pair: Option<(String, String)> = None;
+    loop {
+        let mut statement = connection.prepare_cached(if pair.is_some() { NEXT_MODEL } else { FIRST_MODEL })?;
+        let (vendor, model) = pair.unwrap_or_default();
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        pair = if statement.parameter_count() == 0 {
+            statement.query_row([], read).optional()?
+        } else {
+            statement.query_row([vendor, model], read).optional()?
+        };
+        let Some((vendor, model)) = &pair else { break };
+        let wanted = |wanted: &Option<String>, there: &String| wanted.as_ref().is_none_or(|wanted| wanted == there);
+        if wanted(&filter.vendor, vendor) && wanted(&filter.model, model) {
+            let filter = RosterFilter {
+                vendor: Some(vendor.clone()),
+                model: Some(model.clone()),
+                ..filter.clone()
+            };
+            pages.extend(page(connection, &filter, after, limit)?);
+        }
+    }
+    pages.sort_by_cached_key(|found| match &found.record {
+        Record::Roster(entry) => Some((entry.branch.clone(), filter.seen.and(entry.seen), entry.terminal)),
+        _ => None,
+    });
+    pages.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(pages)
+}
+
+const FIRST_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model ORDER BY vendor, model LIMIT 1";
+const NEXT_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model \
+                          WHERE (vendor, model) > (?1, ?2) ORDER BY vendor, model LIMIT 1";
+
+/// As many as can be read and sorted in the time of a page.
+const FEW: u32 = 2_000;
+
+/// Whether what the filter says beside the day names few terminals.
+fn few(connection: &Connection, filter: &RosterFilter) -> Result<bool> {
+    let timeless = RosterFilter {
+        seen: None,
+        ..filter.clone()
+    };
+    let mut condition = Where::default();
+    condition.index(&timeless);
+    condition.values.push(FEW.saturating_add(1).into());
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM roster r INDEXED BY {}{} LIMIT ?)",
+        index(filter),
+        condition.sql
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found: i64 = statement.query_row(params_from_iter(condition.values), |row| row.get(0))?;
+    Ok(found <= i64::from(FEW))
+}
+
+/// The statement of a page by day where few terminals are wanted: all are read, and sorted.
+fn statement_of_few(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> (String, Vec<Value>) {
+    let mut condition = Where::default();
+    condition.filter(filter);
+    condition.branch("r.branch", &filter.under);
+    if let Some(after) = after {
+        let place = [
+            after.branch.as_str().to_owned().into(),
+            RosterRow::day(after.seen).into(),
+            key(after.terminal.0).into(),
+        ];
+        condition.and("(r.branch, r.seen, r.terminal) > (?, ?, ?)", place);
+    }
+    condition.values.push(limit.into());
+    let sql = format!(
+        "SELECT r.version, r.body FROM roster r INDEXED BY {}{} ORDER BY r.branch, r.seen, r.terminal LIMIT ?",
+        index(filter),
+        condition.sql
+    );
+    (sql, condition.values)
 }
 
 /// A day is a range in each branch, and branches are few beside terminals: the index is entered once for each of them.
@@ -98,7 +226,7 @@ fn page_by_day(
         .is_autocommit()
         .then(|| connection.unchecked_transaction())
         .transpose()?;
-    let end = after_prefix(filter.under.as_str());
+    let end = end(filter.under.as_str());
     let mut from = after.map_or(&filter.under, |after| &after.branch).as_str().to_owned();
     let mut page = Vec::new();
     loop {
@@ -131,7 +259,7 @@ fn read(connection: &Connection, sql: &str, values: Vec<Value>, page: &mut Vec<V
     Ok(())
 }
 
-const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster WHERE branch >= ?1 AND (?2 IS NULL OR branch < ?2)";
+const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster WHERE branch >= ?1 AND branch < ?2";
 
 fn statement_by_day(
     filter: &RosterFilter,
@@ -154,10 +282,11 @@ fn statement_by_day(
     (sql, condition.values)
 }
 
-/// The statement of a page. The index is named, so that it depends on the filter and on nothing else: the most selective
-/// first.
-fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> (String, Vec<Value>) {
-    let index = match filter {
+const BY_BRANCH: &str = "roster_branch";
+
+/// The index by which the filter names the fewest terminals, but for the day.
+fn index(filter: &RosterFilter) -> &'static str {
+    match filter {
         RosterFilter { merchant: Some(_), .. } => "roster_merchant",
         RosterFilter {
             serial: Some(begin), ..
@@ -169,8 +298,14 @@ fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> 
             ..
         } => "roster_model",
         RosterFilter { state: Some(_), .. } => "roster_state",
-        _ => "roster_branch",
-    };
+        _ => BY_BRANCH,
+    }
+}
+
+/// The statement of a page. The index is named, so that it depends on the filter and on nothing else: the most selective
+/// first.
+fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> (String, Vec<Value>) {
+    let index = index(filter);
     let mut condition = Where::default();
     condition.filter(filter);
     condition.branch("r.branch", &filter.under);
@@ -186,7 +321,8 @@ fn statement(filter: &RosterFilter, after: Option<&RosterPlace>, limit: u32) -> 
     (sql, condition.values)
 }
 
-/// Counts.
+/// Counts. SQLite reads an index that has all that is counted by; what it would sort to count it in groups is counted here, for
+/// groups are few beside terminals.
 pub(crate) fn tally(
     connection: &Connection,
     filter: &RosterFilter,
@@ -196,59 +332,92 @@ pub(crate) fn tally(
     let mut condition = Where::default();
     condition.branch("r.branch", &filter.under);
     condition.filter(filter);
+    let index = match filter {
+        RosterFilter {
+            serial: Some(begin), ..
+        } if !begin.is_empty() => "roster_serial",
+        RosterFilter { serial: Some(_), .. } => "roster_branch",
+        RosterFilter { merchant: Some(_), .. } => "roster_merchant",
+        _ => "roster_seen",
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if by.is_empty() {
+        let sql = format!("SELECT count(*) FROM roster r INDEXED BY {index}{}", condition.sql);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let count: i64 = statement.query_row(params_from_iter(condition.values), |row| row.get(0))?;
+        let all = Group {
+            names: Vec::new(),
+            count: count.unsigned_abs(),
+        };
+        return Ok([all].into_iter().filter(|all| all.count > 0).take(limit).collect());
+    }
     let columns: Vec<_> = by.iter().map(|dimension| column(*dimension)).collect();
     let columns = columns.join(", ");
-    let index = if filter.serial.is_some() {
-        "roster_serial"
-    } else {
-        "roster_seen"
-    };
-    let sql = if by.is_empty() {
-        format!(
-            "SELECT count(*) FROM roster r INDEXED BY {index}{} LIMIT ?",
-            condition.sql
-        )
-    } else {
-        format!(
-            "SELECT {columns}, count(*) FROM roster r INDEXED BY {index}{} GROUP BY {columns} ORDER BY {columns} LIMIT ?",
-            condition.sql
-        )
-    };
-    condition.values.push(limit.into());
+    let sql = format!("SELECT {columns} FROM roster r INDEXED BY {index}{}", condition.sql);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(condition.values))?;
-    let mut groups = Vec::new();
+    let mut counts: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut name = Vec::new();
     while let Some(row) = rows.next()? {
-        let count: i64 = row.get(by.len())?;
-        if count == 0 {
-            // counting all of nothing is one row
-            continue;
+        name.clear();
+        for (at, dimension) in by.iter().enumerate() {
+            write_name(*dimension, row.get_ref(at)?, &mut name)?;
+            name.push(END);
         }
-        groups.push(Group {
-            names: (0..by.len()).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?,
-            count: count.unsigned_abs(),
-        });
+        match counts.get_mut(name.as_slice()) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(counts.insert(name.clone(), 1)),
+        }
     }
+    let mut groups: Vec<_> = counts
+        .into_iter()
+        .map(|(name, count)| {
+            let names = name.split(|byte| *byte == END).take(by.len());
+            let names = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            Group { names, count }
+        })
+        .collect();
+    groups.sort_unstable();
+    groups.truncate(limit);
     Ok(groups)
 }
 
-/// The text that a terminal counts under, as [`Dimension::of`] says.
-fn column(dimension: Dimension) -> Cow<'static, str> {
-    Cow::Borrowed(match dimension {
+/// Ends a name: in no text of UTF-8.
+const END: u8 = 0xFF;
+
+const fn column(dimension: Dimension) -> &'static str {
+    match dimension {
         Dimension::Branch => "r.branch",
         Dimension::Vendor => "r.vendor",
         Dimension::Model => "r.model",
-        Dimension::Merchant => "coalesce(r.merchant, '')",
-        Dimension::Version => "coalesce(r.release, '')",
+        Dimension::Merchant => "r.merchant",
+        Dimension::Version => "r.release",
         Dimension::State => "r.state",
-        Dimension::Seen => "CASE WHEN r.seen < 0 THEN '' ELSE printf('%010d', r.seen) END",
-        Dimension::Alive(since) => {
-            let since = i64::from(since);
-            return Cow::Owned(format!(
-                "CASE WHEN r.seen < 0 THEN 'never' WHEN r.seen < {since} THEN 'silent' ELSE 'alive' END"
-            ));
+        Dimension::Seen | Dimension::Alive(_) => "r.seen",
+    }
+}
+
+/// The text that a terminal counts under, as [`Dimension::of`] says.
+fn write_name(dimension: Dimension, value: ValueRef<'_>, name: &mut Vec<u8>) -> rusqlite::Result<()> {
+    match dimension {
+        Dimension::Seen => {
+            if let Ok(day) = u32::try_from(value.as_i64()?) {
+                name.extend(format!("{day:010}").into_bytes());
+            }
         }
-    })
+        Dimension::Alive(since) => {
+            let day = value.as_i64()?;
+            name.extend_from_slice(if day < 0 {
+                b"never"
+            } else if day < i64::from(since) {
+                b"silent"
+            } else {
+                b"alive"
+            });
+        }
+        _ => name.extend_from_slice(value.as_bytes_or_null()?.unwrap_or_default()),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
