@@ -485,6 +485,45 @@ fn a_terminal_is_killed_in_its_download_and_goes_on() {
 }
 
 #[test]
+fn an_update_comes_as_the_difference_to_what_the_terminal_runs() {
+    let bench = Bench::new(200_000);
+    let server = bench.server();
+    let output = bench.terminal(&server).output().unwrap();
+    assert!(
+        stdout(&output).contains("running-confirmed SUCC"),
+        "{}",
+        stdout(&output)
+    );
+
+    let mut content = fs::read(bench.path("app.bin")).unwrap();
+    content.splice(70_000..70_000, *b"a new function");
+    fs::write(bench.path("app.bin"), &content).unwrap();
+    bench.tms(
+        "package build --component cashier --version 1.1 --counter 0 --vendor PAX --model P80 --content app.bin \
+         --key estate/keys/vendor.pem -o app.tmspkg"
+            .split_whitespace(),
+    );
+    bench.tms(["publish", "app.tmspkg"]);
+    let shown = bench.tms(["represent", "cashier@1.1", "--base", "cashier@1.0"]);
+    let line = shown.lines().find(|line| line.contains("delta")).unwrap_or_default();
+    assert!(line.contains("1.0") && line.contains("1 %"), "{shown}");
+    assert!(bench.tms(["events"]).contains("smaller"));
+    bench.tms_fails(1, ["represent", "cashier@1.1", "--base", "cashier@7.0"]);
+
+    bench.tms(["queue", "--serial", "0001", "--package", "cashier@1.1"]);
+    let output = bench.terminal(&server).args(["--trigger", "manual"]).output().unwrap();
+    let report = stdout(&output);
+    assert!(report.contains("running-confirmed SUCC"), "{report}");
+    let line = report.lines().skip_while(|line| !line.starts_with("DOWNLOAD")).nth(1);
+    let of = line.and_then(|line| line.split(" of ").nth(1)).unwrap_or_default();
+    assert!(of.parse::<u64>().is_ok_and(|size| size < 2_000), "{report}");
+    let running = ["a", "b"].map(|slot| {
+        fs::read(bench.path(&format!("estate/terminals/0001/flash/slot.cashier.{slot}"))).unwrap_or_default()
+    });
+    assert!(running.contains(&content), "other content runs");
+}
+
+#[test]
 fn a_server_that_is_stopped_ends_its_calls_and_loses_nothing() {
     let bench = Bench::new(3_000_000);
     let mut server = bench.server();
