@@ -3,6 +3,7 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
+use super::expiry::Expiry;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
     Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
@@ -280,6 +281,8 @@ impl Estate {
                     changes.push(Change::Remove(expect, Key::Terminal(*terminal)));
                     changes.push(Change::Remove(Expect::Any, Key::Inventory(*terminal)));
                     changes.push(Change::Remove(Expect::Any, Key::Roster(*terminal)));
+                    let expiry = Key::Document(Expiry::KIND, terminal.to_string());
+                    changes.push(Change::Remove(Expect::Any, expiry));
                     changes.extend(self.assignments_of(*terminal).await?);
                     changes.push(Change::Append(self.event(actor, Some(*terminal), EventKind::Retired)));
                 }
