@@ -139,14 +139,7 @@ fn page_by_model(
     let mut pages = Vec::new();
     let mut pair: Option<(String, String)> = None;
     loop {
-        let mut statement = connection.prepare_cached(if pair.is_some() { NEXT_MODEL } else { FIRST_MODEL })?;
-        let (vendor, model) = pair.unwrap_or_default();
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        pair = if statement.parameter_count() == 0 {
-            statement.query_row([], read).optional()?
-        } else {
-            statement.query_row([vendor, model], read).optional()?
-        };
+        pair = next_model(connection, pair.as_ref())?;
         let Some((vendor, model)) = &pair else { break };
         let wanted = |wanted: &Option<String>, there: &String| wanted.as_ref().is_none_or(|wanted| wanted == there);
         if wanted(&filter.vendor, vendor) && wanted(&filter.model, model) {
@@ -166,9 +159,31 @@ fn page_by_model(
     Ok(pages)
 }
 
+/// The next vendor and model that there are: a search in the index each, and not a comparison of both at once, by which SQLite would
+/// pass over all terminals of the model.
+fn next_model(connection: &Connection, after: Option<&(String, String)>) -> Result<Option<(String, String)>> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let Some((vendor, model)) = after else {
+        return Ok(connection.prepare_cached(FIRST_MODEL)?.query_row([], read).optional()?);
+    };
+    let same = connection
+        .prepare_cached(NEXT_MODEL)?
+        .query_row([vendor, model], read)
+        .optional()?;
+    match same {
+        Some(next) => Ok(Some(next)),
+        None => Ok(connection
+            .prepare_cached(NEXT_VENDOR)?
+            .query_row([vendor], read)
+            .optional()?),
+    }
+}
+
 const FIRST_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model ORDER BY vendor, model LIMIT 1";
 const NEXT_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model \
-                          WHERE (vendor, model) > (?1, ?2) ORDER BY vendor, model LIMIT 1";
+                          WHERE vendor = ?1 AND model > ?2 ORDER BY model LIMIT 1";
+const NEXT_VENDOR: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model \
+                           WHERE vendor > ?1 ORDER BY vendor, model LIMIT 1";
 
 /// As many as can be read and sorted in the time of a page.
 const FEW: u32 = 2_000;
