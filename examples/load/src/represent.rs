@@ -3,9 +3,10 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tms_core::representation;
 use tms_proto::digest::Digest;
+use tokio::time::Instant;
 
 /// What is represented.
 #[derive(Args, Clone)]

@@ -83,5 +83,7 @@ fn each_thing_that_is_missing_is_named() {
     fs::write(estate.join("server.toml"), "[log]\nfilter = \"loud=everything\"\n").unwrap();
     says("log filter");
     fs::write(estate.join("server.toml"), "").unwrap();
+    says("there is no database");
+    fs::write(estate.join("tms.db"), "").unwrap();
     says("keys/server.pem");
 }

@@ -605,7 +605,7 @@ impl Call<'_> {
                 Some(inventory) => {
                     inner
                         .record_inventory(id, actor, report.inventory_digest, &inventory)
-                        .await?
+                        .await?;
                 }
                 None => session.send(
                     now,

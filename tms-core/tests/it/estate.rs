@@ -383,7 +383,7 @@ async fn some_things_take_two_operators() {
     let everywhere = BranchPath::head_office();
     assert_eq!(
         estate.proposals(&li, &everywhere, 10).await.unwrap(),
-        [proposal.clone()]
+        std::slice::from_ref(&proposal)
     );
     assert_eq!(estate.proposals(&wang, &everywhere, 10).await.unwrap(), []);
 
@@ -568,7 +568,8 @@ async fn every_change_is_in_the_audit_log_and_the_log_is_a_chain() {
     assert!(tasks.join_all().await.iter().all(Result::is_ok));
     assert_eq!(estate.verify_audit(Some(end)).await.unwrap().number, 30);
 
-    let tampers: [(u64, fn(&mut AuditEntry)); 4] = [
+    type Tamper = fn(&mut AuditEntry);
+    let tampers: [(u64, Tamper); 4] = [
         (3, |entry| entry.operator = "nobody".to_owned()),
         (9, |entry| entry.detail.push(' ')),
         (10, |entry| entry.time += 1),

@@ -254,8 +254,8 @@ fn entry(number: u64) -> RosterEntry {
         vendor: pick(&["acme", "ACME", "a%"], 7),
         model: pick(&["t-1000", "t_1000", "P80", ""], 11),
         serial: format!("{}{number:03}", pick(&["", "%", "a", "A"], 3)),
-        merchant: (number % 3 > 0).then(|| pick(&["corner", "Corner", ""], 13)),
-        version: (number % 4 > 0).then(|| pick(&["1.2", "1.10", "1.2 "], 17)),
+        merchant: (!number.is_multiple_of(3)).then(|| pick(&["corner", "Corner", ""], 13)),
+        version: (!number.is_multiple_of(4)).then(|| pick(&["1.2", "1.10", "1.2 "], 17)),
         state: [
             TerminalState::Enrolled,
             TerminalState::Active,
