@@ -103,11 +103,8 @@ impl Estate {
                 _ => branch.path.clone(),
             };
             actor.demand(Permission::ManageOrganisation, &place)?;
-            if let Some(above) = branch.path.parent()
-                && above != BranchPath::head_office()
-                && self.entity::<Branch>(above.as_str()).await?.is_none()
-            {
-                return Err(EstateError::Unknown("branch", above.to_string()));
+            if let Some(above) = branch.path.parent() {
+                self.demand_branch(&above).await?;
             }
             let (expect, before) = expected(before);
             let act = if before.is_some() {
@@ -128,6 +125,14 @@ impl Estate {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Demands that a branch is there.
+    pub(super) async fn demand_branch(&self, path: &BranchPath) -> Result<(), EstateError> {
+        if *path == BranchPath::head_office() || self.entity::<Branch>(path.as_str()).await?.is_some() {
+            return Ok(());
+        }
+        Err(EstateError::Unknown("branch", path.to_string()))
     }
 
     /// Removes a branch in which nothing is left.
@@ -250,9 +255,7 @@ impl Estate {
         what: &'static str,
     ) -> Result<(), EstateError> {
         actor.demand(Permission::ManageOrganisation, branch)?;
-        if *branch != BranchPath::head_office() && self.entity::<Branch>(branch.as_str()).await?.is_none() {
-            return Err(EstateError::Unknown("branch", branch.to_string()));
-        }
+        self.demand_branch(branch).await?;
         for _ in 0..ATTEMPTS {
             let before = self.entity::<E>(&entity.id()).await?;
             if let Some((_, before)) = &before {

@@ -40,7 +40,8 @@ impl Estate {
     /// Enrols a terminal: from now on the server knows it.
     ///
     /// # Errors
-    /// [`EstateError::Denied`]; [`EstateError::Enrolled`] where there is one with this holder; [`EstateError::BadHolder`].
+    /// [`EstateError::Denied`]; [`EstateError::Unknown`] where its branch is not there; [`EstateError::Enrolled`] where there is one
+    /// with this holder; [`EstateError::BadHolder`].
     pub async fn enrol(&self, actor: &Actor, enrolment: Enrolment) -> Result<TerminalId, EstateError> {
         let Enrolment {
             holder,
@@ -49,6 +50,7 @@ impl Estate {
             branch,
         } = enrolment;
         actor.demand(Permission::Enrol, &branch)?;
+        self.demand_branch(&branch).await?;
         let sound = |part: &str| !part.is_empty() && part.chars().count() <= 40 && !part.contains(char::is_control);
         if ![&holder.vendor, &holder.model, &holder.serial]
             .into_iter()

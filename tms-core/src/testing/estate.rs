@@ -6,7 +6,7 @@ use super::seed::Seed;
 use crate::blob::MemoryBlobs;
 use crate::clock::ManualClock;
 use crate::estate::report::OnDay;
-use crate::estate::{Actor, Enrolment, Estate, EstateError};
+use crate::estate::{Actor, Branch, Enrolment, Estate, EstateError};
 use crate::store::{
     ActionId, BranchPath, Change, CheckInSummary, Day, Dimension, Event, EventKind, Expect, Key, Record, RosterEntry,
     RosterFilter, Seen, Sequence, Store, TerminalId, TerminalState,
@@ -47,6 +47,15 @@ fn operator() -> Actor {
 
 /// Enrols `count` terminals in several branches.
 async fn enrol(estate: &Estate, count: u64) -> Vec<(TerminalId, BranchPath)> {
+    for path in BRANCHES.iter().filter(|path| **path != "/") {
+        let branch = Branch {
+            path: path.parse().unwrap(),
+            name: (*path).to_owned(),
+            zone: None,
+            variables: BTreeMap::new(),
+        };
+        estate.put_branch(&operator(), branch).await.unwrap();
+    }
     let mut terminals = Vec::new();
     for number in 0..count {
         let branch: BranchPath = BRANCHES[number as usize % BRANCHES.len()].parse().unwrap();

@@ -216,6 +216,12 @@ async fn what_concerns_a_terminal_takes_a_right_in_its_branch() {
         &estate.enrol(&li, enrolment.clone()).await,
         Permission::Enrol
     ));
+    let nowhere = Enrolment {
+        branch: path("/east/nowhere"),
+        ..enrolment.clone()
+    };
+    let unknown = estate.enrol(&li, nowhere).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "no branch /east/nowhere/");
     let here = Enrolment {
         branch: path("/east/harbour"),
         ..enrolment
