@@ -15,7 +15,7 @@ use tms_program::log::LogFormat;
 use tms_program::say;
 use tms_program::signals::Signals;
 use tms_transport_serial::pool::{Pool, PoolConfig};
-use tracing::{info, warn};
+use tracing::info;
 
 /// A gateway: takes terminals' calls where they are, and forwards them to the head office over TCP.
 ///
@@ -83,21 +83,13 @@ fn main() -> ExitCode {
         print!("{}", Config::TEMPLATE);
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime.context("cannot start").and_then(|runtime| {
-        let done = runtime.block_on(run(args));
-        // Calls that are broken off must not keep the program from ending.
-        runtime.shutdown_background();
-        done
-    });
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
-        Err(error) => {
-            eprintln!("tms-gateway: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tms_program::run("tms-gateway", async {
+        Ok(if run(args).await? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(3)
+        })
+    })
 }
 
 /// Whether all calls ended by themselves.
@@ -134,19 +126,8 @@ async fn run(args: Args) -> Result<bool> {
         error = gateway.failed() => return Err(error),
         name = signals.next() => info!(signal = name, calls = gateway.calls(), "stopping, no more calls are taken"),
     }
-    let all = tokio::select! {
-        all = gateway.stop(Duration::from_secs(config.drain)) => all,
-        name = signals.next() => {
-            warn!(signal = name, "second signal");
-            false
-        }
-    };
-    if all {
-        info!("stopped");
-    } else {
-        warn!(calls = gateway.calls(), "stopped, calls were broken off");
-    }
-    Ok(all)
+    let drain = Duration::from_secs(config.drain);
+    Ok(signals.drain(gateway.stop(drain), || gateway.calls()).await)
 }
 
 /// What the file says, and the flags above it.

@@ -71,17 +71,7 @@ Exit status: 0 when every terminal has confirmed its update, 1 otherwise.";
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start");
-    match runtime.and_then(|runtime| runtime.block_on(run(args))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tms-line-lab: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tms_program::run("tms-line-lab", async { run(args).await.map(|()| ExitCode::SUCCESS) })
 }
 
 async fn run(args: Args) -> Result<()> {

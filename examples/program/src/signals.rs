@@ -2,6 +2,7 @@
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
 
 /// SIGINT and SIGTERM. From when this is made they do not kill the program.
 pub struct Signals {
@@ -19,6 +20,24 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
+    }
+
+    /// Waits until `stop` has ended all calls, or until another signal comes; says which, and whether all ended. `calls` counts
+    /// those that are left.
+    pub async fn drain(&mut self, stop: impl Future<Output = bool>, calls: impl FnOnce() -> usize) -> bool {
+        let all = tokio::select! {
+            all = stop => all,
+            name = self.next() => {
+                warn!(signal = name, "second signal");
+                false
+            }
+        };
+        if all {
+            info!("stopped");
+        } else {
+            warn!(calls = calls(), "stopped, calls were broken off");
+        }
+        all
     }
 
     /// Waits for one, and gives its name. Dropping the future loses none.

@@ -33,17 +33,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start");
-    match runtime.and_then(|runtime| runtime.block_on(run(args))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tms-quickstart: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tms_program::run("tms-quickstart", async { run(args).await.map(|()| ExitCode::SUCCESS) })
 }
 
 async fn run(args: Args) -> Result<()> {

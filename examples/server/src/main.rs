@@ -84,21 +84,13 @@ Exit status:
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime.context("cannot start").and_then(|runtime| {
-        let done = runtime.block_on(serve(args));
-        // Calls that are broken off must not keep the program from ending.
-        runtime.shutdown_background();
-        done
-    });
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
-        Err(error) => {
-            eprintln!("tms-server: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tms_program::run("tms-server", async {
+        Ok(if serve(args).await? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(3)
+        })
+    })
 }
 
 /// Whether all calls ended.
@@ -167,7 +159,8 @@ async fn serve(args: Args) -> Result<bool> {
         error = running.failed() => return Err(error),
         name = signals.next() => info!(signal = name, calls = running.sessions(), "stopping, calls end at a message boundary"),
     }
-    Ok(stop(&running, &mut signals, directory.config.drain).await)
+    let drain = Duration::from_secs(directory.config.drain);
+    Ok(signals.drain(running.stop(drain), || running.sessions()).await)
 }
 
 /// How many connections a listener may have open: some more than there may be calls, so that who is too many is told so.
@@ -199,20 +192,4 @@ fn raise_file_limit(wanted: usize) -> usize {
         soft
     };
     usize::try_from(now).unwrap_or(usize::MAX)
-}
-
-async fn stop(running: &Running, signals: &mut Signals, drain: u64) -> bool {
-    let all = tokio::select! {
-        all = running.stop(Duration::from_secs(drain)) => all,
-        name = signals.next() => {
-            warn!(signal = name, "second signal");
-            false
-        }
-    };
-    if all {
-        info!("stopped");
-    } else {
-        warn!(calls = running.sessions(), "stopped, calls were broken off");
-    }
-    all
 }
