@@ -120,17 +120,7 @@ mod tests {
     fn every_read_goes_by_an_index() {
         let connection = schema::in_memory();
         for sql in [ONE, MARKS, PAGE, PAGE_AFTER, MARKED, MARKED_AFTER, TALLY] {
-            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
-            let rows = statement
-                .query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))
-                .unwrap();
-            let plan: Vec<_> = rows.map(|step| step.unwrap()).collect();
-            assert!(
-                plan.iter()
-                    .all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")),
-                "{sql}: {plan:?}"
-            );
+            schema::assert_by_index(&connection, sql, Vec::new());
         }
     }
 }

@@ -157,6 +157,28 @@ pub(crate) fn in_memory() -> Connection {
     connection
 }
 
+/// Fails where SQLite would look at every row for this, or sort what an index could give in order.
+#[cfg(test)]
+pub(crate) fn assert_by_index(connection: &Connection, sql: &str, values: Vec<rusqlite::types::Value>) {
+    let plan = plan(connection, sql, values);
+    assert!(
+        plan.iter()
+            .all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")),
+        "{sql}: {plan:?}"
+    );
+}
+
+/// How SQLite would do it.
+#[cfg(test)]
+pub(crate) fn plan(connection: &Connection, sql: &str, mut values: Vec<rusqlite::types::Value>) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    values.resize(statement.parameter_count(), rusqlite::types::Value::Null);
+    let rows = statement
+        .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
+        .unwrap();
+    rows.map(|step| step.unwrap()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

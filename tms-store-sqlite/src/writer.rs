@@ -441,6 +441,11 @@ impl Writer {
             state,
             seen: _,
         } = &row.entry;
+        let (branch, state) = (branch.as_str(), state.name());
+        let (terminal, seen, body) = (row.terminal, row.seen, &row.body);
+        let values = params![
+            terminal, version, branch, vendor, model, serial, merchant, release, state, seen, body
+        ];
         // what the roll-up changes is the day, and that is in one index of seven
         if there
             && self
@@ -449,19 +454,7 @@ impl Writer {
                     "UPDATE roster SET version = ?2, seen = ?10, body = ?11 WHERE terminal = ?1 AND branch = ?3 \
                      AND vendor = ?4 AND model = ?5 AND serial = ?6 AND merchant IS ?7 AND release IS ?8 AND state = ?9",
                 )?
-                .execute(params![
-                    row.terminal,
-                    version,
-                    branch.as_str(),
-                    vendor,
-                    model,
-                    serial,
-                    merchant,
-                    release,
-                    state.name(),
-                    row.seen,
-                    row.body
-                ])?
+                .execute(values)?
                 > 0
         {
             return Ok(());
@@ -472,19 +465,7 @@ impl Writer {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
              ON CONFLICT DO UPDATE SET version = ?2, branch = ?3, vendor = ?4, model = ?5, serial = ?6, merchant = ?7, \
              release = ?8, state = ?9, seen = ?10, body = ?11",
-            params![
-                row.terminal,
-                version,
-                branch.as_str(),
-                vendor,
-                model,
-                serial,
-                merchant,
-                release,
-                state.name(),
-                row.seen,
-                row.body
-            ],
+            values,
         )
     }
 

@@ -15,7 +15,7 @@ use tms_program::say;
 use tms_program::signals::Signals;
 use tms_server::config::Listen;
 use tms_server::directory::Directory;
-use tms_server::run::{self, Running};
+use tms_server::run;
 use tms_transport_serial::pool::{Pool, PoolConfig};
 use tracing::{info, warn};
 
