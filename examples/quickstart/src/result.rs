@@ -27,7 +27,10 @@ pub(crate) fn check(fleet: &Fleet) -> Vec<String> {
             continue;
         }
         let confirmed = member.assignments.iter().any(|assignment| {
-            assignment.package.manifest == package.manifest
+            assignment
+                .order
+                .package()
+                .is_some_and(|queued| queued.manifest == package.manifest)
                 && assignment.stage == Stage::RunningConfirmed
                 && assignment.code == ResultCode::Success
                 && assignment.closed

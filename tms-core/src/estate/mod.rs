@@ -17,6 +17,7 @@ mod queue;
 pub mod report;
 mod represent;
 mod rollup;
+mod task;
 
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
@@ -30,6 +31,7 @@ pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub use rollup::{AsOf, Progress};
+pub use task::{StageProgress, TaskCommand, TaskProgress};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
@@ -139,6 +141,12 @@ pub enum EstateError {
     /// It cannot go while something is in it.
     #[error("{0} still has {1}")]
     InUse(String, &'static str),
+    /// A task cannot be carried out as it is written.
+    #[error("task: {0}")]
+    Task(#[from] crate::rule::task::Invalid),
+    /// A task's state does not allow it.
+    #[error(transparent)]
+    NotAllowed(#[from] crate::rule::task::state::NotAllowed),
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),

@@ -467,7 +467,9 @@ impl Call<'_> {
             session.plan(now, plan::recovery(&pending.known.terminal.record, next_contact))?;
             return Ok(());
         }
-        let planned = inner.decide(&mut pending.known, &report, next_contact).await?;
+        let decided = inner.decide(&pending.known, &report, next_contact).await?;
+        let planned = decided.planned;
+        let next_contact = planned.plan.next_contact;
         let expires = time.saturating_add(u64::from(inner.options.ticket_lifetime));
         let ticket = inner.tickets.issue(caller.id, expires, &*inner.services.entropy);
         let mut plan = planned.plan;
@@ -476,7 +478,7 @@ impl Call<'_> {
             key: ticket.key.clone(),
             lifetime: inner.options.ticket_lifetime,
         });
-        caller.objects = plan::objects(&pending.known.assignments);
+        caller.objects = decided.objects;
         session.plan(now, plan)?;
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
@@ -496,6 +498,8 @@ impl Call<'_> {
             used_ticket: pending.used_ticket,
             ticket: ticket.map(|ticket| ticket.sealed),
             standing: planned.standing,
+            offered: planned.offered,
+            reserved: decided.reserved,
             next_contact,
             refused: Vec::new(),
             elapsed: 0,

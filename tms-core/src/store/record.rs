@@ -1,6 +1,7 @@
 //! The records that a store keeps.
 
-use super::{Document, Kind, RosterEntry};
+use super::{Assignment, Document, Kind, RosterEntry};
+use crate::rule::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tms_proto::code::{ComponentKind, Representation, ResultCode, Stage, TriggerKind};
@@ -237,40 +238,6 @@ pub struct RepresentationRef {
     pub base: Option<Digest>,
 }
 
-/// That one terminal gets one package, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    /// Whose.
-    pub terminal: TerminalId,
-    /// The action's id.
-    pub action: ActionId,
-    /// What.
-    pub package: PackageRef,
-    /// How far the terminal said that it has come.
-    pub stage: Stage,
-    /// How it went.
-    pub code: ResultCode,
-    /// The terminal's attempt, zero before the first.
-    pub attempt: u16,
-    /// The terminal's own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// Whether it is over: only open assignments come into a plan.
-    pub closed: bool,
-    /// The terminal could not decode a representation of the content, and gets it whole.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole: bool,
-    /// Number of the last result that was recorded; a lower one is an old one.
-    #[serde(default)]
-    pub result: u32,
-    /// When it was queued, in seconds since 1970 UTC.
-    pub created: u64,
-    /// When it last changed, in seconds since 1970 UTC.
-    pub updated: u64,
-    /// Who queued it.
-    pub actor: String,
-}
-
 /// Something that happened, kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -350,6 +317,15 @@ pub enum EventKind {
         /// The attempt.
         attempt: u16,
     },
+    /// A task stands somewhere else.
+    TaskMoved {
+        /// The task.
+        task: u64,
+        /// Where it stands now.
+        to: TaskState,
+        /// The stage that it has come to, from 0.
+        stage: u16,
+    },
     /// Two terminals seem to have one identity.
     CloneSuspected {
         /// What points to it.
@@ -383,6 +359,7 @@ impl EventKind {
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
             Self::Result { .. } => "result",
+            Self::TaskMoved { .. } => "task_moved",
             Self::CloneSuspected { .. } => "clone_suspected",
             Self::Terminal { .. } => "terminal",
         }

@@ -1,8 +1,9 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
+use crate::rule::task::{Standing, State};
 use crate::store::{
     ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event, EventKind,
-    Holder, InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RepresentationRef, RosterEntry,
+    Holder, InventoryRecord, KeyId, Kind, Order, Package, PackageRef, PlanStanding, RepresentationRef, RosterEntry,
     SealedTicket, Terminal, TerminalId, TerminalState,
 };
 use bytes::Bytes;
@@ -142,20 +143,22 @@ pub fn package(number: u64) -> Package {
 /// An open assignment of package 1.
 #[must_use]
 pub fn assignment(terminal: u64, action: u64) -> Assignment {
-    Assignment {
-        terminal: TerminalId(terminal),
-        action: ActionId(action),
+    let order = Order::Install {
         package: package_ref(1),
+    };
+    let new = Assignment::new(TerminalId(terminal), ActionId(action), order, NOW, "operator");
+    Assignment {
+        standing: Standing {
+            state: State::Downloading,
+            reported: 5,
+            ..Standing::NEW
+        },
         stage: Stage::Downloading,
-        code: ResultCode::Success,
         attempt: 2,
         text: Some("half way".to_owned()),
-        closed: false,
         whole: true,
-        result: 5,
-        created: NOW,
         updated: NOW + 60,
-        actor: "operator".to_owned(),
+        ..new
     }
 }
 

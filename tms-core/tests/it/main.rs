@@ -2,6 +2,7 @@
 
 mod agent;
 mod estate;
+mod fleet;
 #[cfg(unix)]
 mod limit;
 mod report;
@@ -9,4 +10,5 @@ mod represent;
 mod serial;
 mod server;
 mod simulation;
+mod task;
 mod world;

@@ -14,6 +14,7 @@ mod package;
 mod publish;
 mod report;
 mod represent;
+mod task;
 mod terminal;
 
 use crate::Refused;
@@ -107,6 +108,8 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    #[command(subcommand)]
+    Task(task::Task),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -174,6 +177,7 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Task(command) => command.run(&common.office().await?, out).await,
         }
     }
 }
