@@ -11,6 +11,8 @@ mod enrol;
 mod expiry;
 mod notice;
 mod operator;
+mod parameters;
+mod preview;
 mod proposal;
 mod publish;
 mod queue;
@@ -18,6 +20,7 @@ pub mod report;
 mod represent;
 mod rollup;
 mod task;
+mod template;
 
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
@@ -29,14 +32,19 @@ pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
+pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, TemplateVersion};
+pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub use rollup::{AsOf, Progress};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
+pub use template::{LayerDraft, LayerView};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
+use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
+use crate::rule::template::TemplateError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
     StoreError, TerminalId, Versioned,
@@ -58,6 +66,8 @@ pub struct Estate {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     trust: TrustStore,
+    /// Seals secret parameters, where there is a key for that.
+    secrets: Option<Arc<dyn SecretKeeper>>,
     /// Verifying a password takes time and memory on purpose; this is how many may at once.
     sign_ins: Arc<Semaphore>,
     /// One representation is made at a time: each takes much memory.
@@ -162,6 +172,12 @@ pub enum EstateError {
     /// There is no event of this number.
     #[error("there is no event {0} to acknowledge")]
     BadAcknowledgement(Sequence),
+    /// A template or a layer is not as it must be.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// There are no parameters for a terminal, or for any.
+    #[error(transparent)]
+    Parameters(ParameterError),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
@@ -183,9 +199,17 @@ impl Estate {
             clock,
             entropy,
             trust,
+            secrets: None,
             sign_ins: Arc::new(Semaphore::new(operator::SIGN_INS)),
             encoding: Arc::default(),
         }
+    }
+
+    /// The estate with a keeper of secret parameters: without one there are none.
+    #[must_use]
+    pub fn with_secrets(mut self, keeper: Arc<dyn SecretKeeper>) -> Self {
+        self.secrets = Some(keeper);
+        self
     }
 
     /// An entity and its version, if it is there.
@@ -238,6 +262,16 @@ impl Estate {
             terminal,
             actor: actor.name().to_owned(),
             kind,
+        }
+    }
+}
+
+impl From<ParameterError> for EstateError {
+    fn from(error: ParameterError) -> Self {
+        match error {
+            ParameterError::Store(error) => Self::Store(error),
+            ParameterError::UnknownTerminal(id) => Self::UnknownTerminal(id.to_string()),
+            other => Self::Parameters(other),
         }
     }
 }
