@@ -3,6 +3,7 @@
 use super::Inner;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use crate::rule::relocation::Observed;
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect,
     InventoryRecord, Key, KeyId, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState, Versioned,
@@ -19,6 +20,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Facts {
     pub(super) mode: u8,
     pub(super) peer: String,
+    pub(super) observed: Observed,
     pub(super) elsewhere: Option<String>,
     pub(super) report: StatusReport,
     pub(super) credential: Option<(KeyId, Credential)>,
@@ -139,6 +141,9 @@ impl Inner {
             claimed: report.location.as_ref().and_then(|location| location.caller.clone()),
             elapsed: Some(facts.elapsed),
             inventory: report.inventory.is_some(),
+            contact: report.contact,
+            observed: facts.observed.clone(),
+            location: report.location.clone(),
         })));
         Ok(changes)
     }
