@@ -130,6 +130,8 @@ fn terminal(id: TerminalId) -> Terminal {
         last_check_in: None,
         next_contact: None,
         logical: Vec::new(),
+        revoked: false,
+        resend_parameters: false,
     }
 }
 

@@ -39,11 +39,23 @@ pub enum Permission {
     ManageOperators,
     /// Read the audit log.
     Audit,
+    /// Take in installation records of the business system.
+    Install,
+    /// Confirm installations, as their branch.
+    ConfirmBranch,
+    /// Confirm installations, as head office.
+    ConfirmHeadOffice,
+    /// Approve replacements of terminals.
+    Replace,
+    /// Work on cases, and approve moves of terminals.
+    ManageCases,
+    /// Write, approve and publish texts for terminals.
+    ManageTexts,
 }
 
 impl Permission {
     /// All there are.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::View,
         Self::Export,
         Self::ManageOrganisation,
@@ -58,6 +70,12 @@ impl Permission {
         Self::ManageParameters,
         Self::ManageOperators,
         Self::Audit,
+        Self::Install,
+        Self::ConfirmBranch,
+        Self::ConfirmHeadOffice,
+        Self::Replace,
+        Self::ManageCases,
+        Self::ManageTexts,
     ];
 
     /// The name, as it is stored.
@@ -78,6 +96,12 @@ impl Permission {
             Self::ManageParameters => "manage_parameters",
             Self::ManageOperators => "manage_operators",
             Self::Audit => "audit",
+            Self::Install => "install",
+            Self::ConfirmBranch => "confirm_branch",
+            Self::ConfirmHeadOffice => "confirm_head_office",
+            Self::Replace => "replace",
+            Self::ManageCases => "manage_cases",
+            Self::ManageTexts => "manage_texts",
         }
     }
 }

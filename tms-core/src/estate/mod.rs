@@ -5,10 +5,13 @@ mod access;
 mod audit;
 mod binding;
 mod branch;
+mod case;
 mod consumer;
 mod daily;
 mod enrol;
 mod expiry;
+mod install;
+mod key_load;
 mod notice;
 mod operator;
 mod parameters;
@@ -16,28 +19,40 @@ mod preview;
 mod proposal;
 mod publish;
 mod queue;
+mod registration;
+mod replacement;
 pub mod report;
 mod represent;
 mod rollup;
 mod task;
 mod template;
+mod whereabouts;
 
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
 pub use branch::{Branch, Merchant, Site};
+pub use case::{Case, CaseNote, CaseState, Disposition};
 pub use consumer::{Consumer, Delivery};
 pub use daily::{Daily, WITHIN};
 pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
+pub use install::{
+    Contradiction, Finding, InstallOperation, InstallState, Installation, InstallationFact, InstallationMessage,
+    NotAllowed, Received, Signed,
+};
+pub use key_load::{KeyLoad, LoadedKey};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
 pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, TemplateVersion};
 pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
+pub(crate) use registration::{Decided, Desk};
+pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
 pub use template::{LayerDraft, LayerView};
+pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
@@ -160,6 +175,9 @@ pub enum EstateError {
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),
+    /// Where an installation stands, that cannot be done with it.
+    #[error(transparent)]
+    Install(#[from] NotAllowed),
     /// A cursor that no page of this list gave.
     #[error("no page of this list ended there")]
     BadCursor,
@@ -274,6 +292,27 @@ impl From<ParameterError> for EstateError {
             other => Self::Parameters(other),
         }
     }
+}
+
+/// An entity, as the store has it now.
+pub(crate) async fn read<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
+    let found = store.get(&Key::Document(E::KIND, id.to_owned())).await?;
+    found.map(versioned_of).transpose()
+}
+
+/// The entities of a page, as the store has them now.
+pub(crate) async fn list<E: Entity>(
+    store: &dyn Store,
+    query: &Query,
+    limit: u32,
+) -> Result<Vec<Versioned<E>>, StoreError> {
+    let page = store.list(query, limit).await?;
+    page.into_iter().map(versioned_of).collect()
+}
+
+fn versioned_of<E: Entity>(found: Versioned<Record>) -> Result<Versioned<E>, StoreError> {
+    let (version, record) = entity_of(found)?;
+    Ok(Versioned { version, record })
 }
 
 /// The entity that a record keeps, and its version.

@@ -7,7 +7,7 @@ use super::expiry::Expiry;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
     Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
-    StoreError, TerminalId, Versioned,
+    StoreError, TerminalId, TerminalState, Versioned,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -43,6 +43,11 @@ pub enum Act {
         /// The epoch.
         epoch: Option<u32>,
     },
+    /// Blacklists a terminal: there seem to be two of it.
+    Blacklist {
+        /// Which terminal.
+        terminal: TerminalId,
+    },
 }
 
 impl Act {
@@ -52,13 +57,16 @@ impl Act {
         match self {
             Self::Retire { .. } => Permission::Retire,
             Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } => Permission::ManageKeys,
+            Self::Blacklist { .. } => Permission::ChangeState,
         }
     }
 
     fn terminals(&self) -> BTreeSet<TerminalId> {
         match self {
             Self::Retire { terminals } => terminals.clone(),
-            Self::ChangeIdentity { terminal, .. } | Self::ChangeMainKey { terminal, .. } => [*terminal].into(),
+            Self::ChangeIdentity { terminal, .. }
+            | Self::ChangeMainKey { terminal, .. }
+            | Self::Blacklist { terminal } => [*terminal].into(),
         }
     }
 }
@@ -129,6 +137,20 @@ impl Estate {
     /// [`EstateError::Denied`] where the actor may not do it either; [`EstateError::UnknownTerminal`];
     /// [`EstateError::Invalid`].
     pub async fn propose(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
+        let proposal = self.drafted(actor, act, reason).await?;
+        let deed = Deed {
+            act: "proposal.make",
+            subject: proposal.id.clone(),
+            branch: proposal.branch.clone(),
+            detail: json!({ "act": proposal.act, "reason": reason }),
+        };
+        let change = Change::Put(Expect::Absent, Document::of(&proposal)?.into());
+        self.commit(actor, &deed, vec![change]).await?;
+        Ok(proposal)
+    }
+
+    /// A proposal that the actor may make, to be committed.
+    pub(super) async fn drafted(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
         super::branch::text("reason", reason, 200)?;
         let terminals = act.terminals();
         if !(1..=MAX_RETIRED).contains(&terminals.len()) {
@@ -142,7 +164,7 @@ impl Estate {
         let now = self.clock.now();
         let mut random = [0; 8];
         self.entropy.fill(&mut random);
-        let proposal = Proposal {
+        Ok(Proposal {
             id: format!("{now:010}-{}", hex::encode(random)),
             act,
             reason: reason.to_owned(),
@@ -151,16 +173,7 @@ impl Estate {
             proposed: now,
             expires: now.saturating_add(STANDS),
             standing: Standing::Open,
-        };
-        let deed = Deed {
-            act: "proposal.make",
-            subject: proposal.id.clone(),
-            branch: proposal.branch.clone(),
-            detail: json!({ "act": proposal.act, "reason": reason }),
-        };
-        let change = Change::Put(Expect::Absent, Document::of(&proposal)?.into());
-        self.commit(actor, &deed, vec![change]).await?;
-        Ok(proposal)
+        })
     }
 
     /// Approves a proposal: it is done, in the same commit.
@@ -292,6 +305,7 @@ impl Estate {
                 let known = self.known(&Caller::Id(*terminal)).await?.terminal;
                 let mut changed = known.record;
                 changed.key = *key;
+                changed.revoked = false;
                 // what the old key has vouched for opens nothing any more
                 (changed.credential, changed.renewed_certificate) = (None, None);
                 changed.tickets.clear();
@@ -300,6 +314,19 @@ impl Estate {
                     Change::Put(Expect::Version(known.version), changed.into()),
                     Change::Append(event),
                 ])
+            }
+            Act::Blacklist { terminal } => {
+                let known = self.known(&Caller::Id(*terminal)).await?.terminal;
+                let mut changed = known.record;
+                changed.state = TerminalState::Blacklisted;
+                changed.credential = None;
+                changed.tickets.clear();
+                let state = changed.state;
+                let event = self.event(actor, Some(*terminal), EventKind::StateChanged { state });
+                let mut changes = Vec::from_iter(self.relist(&changed).await?);
+                changes.push(Change::Put(Expect::Version(known.version), changed.into()));
+                changes.push(Change::Append(event));
+                Ok(changes)
             }
             Act::ChangeMainKey { terminal, epoch } => {
                 let known = self.known(&Caller::Id(*terminal)).await?.terminal;

@@ -8,6 +8,7 @@ use super::seal::split_ticket_id;
 use crate::admission::{Decision, Permit};
 use crate::blob::BlobError;
 use crate::pump::Pump;
+use crate::rule::relocation::Observed;
 use crate::store::{Caller, CheckIn, Credential, CredentialId, EventKind, StoreError, Terminal, TerminalId};
 use crate::transport::{Incoming, LinkProfile, PeerInfo, Transport};
 use std::pin::{Pin, pin};
@@ -17,9 +18,7 @@ use tms_proto::code::{ResultCode, Role};
 use tms_proto::credential::{Checks, CredentialError, Credentials, Remembered, VerifiedPeer};
 use tms_proto::digest::Digest;
 use tms_proto::handshake::{Hello, Mode};
-use tms_proto::message::{
-    Bye, CertificateGrant, Message, ObjectGet, PlanAck, RegisterAnswer, Reject, ResultAck, StatusReport, Ticket,
-};
+use tms_proto::message::{Bye, CertificateGrant, Message, ObjectGet, PlanAck, Reject, ResultAck, StatusReport, Ticket};
 use tms_proto::secret::Psk;
 use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSession};
 use tms_proto::tlv::Structure;
@@ -397,6 +396,9 @@ impl Call<'_> {
             return Ok(Err((ResultCode::UnknownReference, "terminal is not enrolled")));
         };
         let terminal = &known.terminal.record;
+        if terminal.revoked {
+            return Ok(Err((ResultCode::SecurityError, "identity is revoked")));
+        }
         if terminal.key.is_some_and(|pinned| pinned != peer.key()) {
             let evidence = format!("certified key {} is not the pinned one", peer.key());
             let kind = EventKind::CloneSuspected { evidence };
@@ -483,6 +485,7 @@ impl Call<'_> {
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
             peer,
+            observed: Observed::from(&self.peer),
             elsewhere: None,
             report,
             credential: pending.peer.as_ref().map(|peer| {
@@ -636,16 +639,11 @@ impl Call<'_> {
                 info!(code = %grant.code, "certificate asked for");
                 session.send(now, grant)?;
             }
-            Message::Register(_) => {
-                let text = Some("registration is not offered by this server".to_owned());
-                session.send(
-                    now,
-                    RegisterAnswer {
-                        code: ResultCode::NotSupported,
-                        logical: None,
-                        text,
-                    },
-                )?;
+            Message::Register(register) => {
+                let observed = Observed::from(&self.peer);
+                let answer = inner.register(id, &register, &observed).await?;
+                info!(intent = %register.intent, code = %answer.code, "registration");
+                session.send(now, answer)?;
             }
             Message::Reject(reject) => warn!(code = %reject.code, "terminal refused a message"),
             other => {

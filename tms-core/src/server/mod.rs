@@ -8,6 +8,7 @@ mod node;
 mod online;
 pub mod plan;
 mod record;
+mod register;
 pub mod representation;
 mod seal;
 

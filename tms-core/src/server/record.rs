@@ -3,6 +3,7 @@
 use super::Inner;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use crate::rule::relocation::Observed;
 use crate::rule::task::Report;
 use crate::rule::task::assignment::Event as Move;
 use crate::store::{
@@ -22,6 +23,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Facts {
     pub(super) mode: u8,
     pub(super) peer: String,
+    pub(super) observed: Observed,
     pub(super) elsewhere: Option<String>,
     pub(super) report: StatusReport,
     pub(super) credential: Option<(KeyId, Credential)>,
@@ -188,6 +190,9 @@ impl Inner {
             claimed: report.location.as_ref().and_then(|location| location.caller.clone()),
             elapsed: Some(facts.elapsed),
             inventory: report.inventory.is_some(),
+            contact: report.contact,
+            observed: facts.observed.clone(),
+            location: report.location.clone(),
         })));
         Ok(changes)
     }

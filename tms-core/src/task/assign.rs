@@ -1,6 +1,7 @@
 //! When a stage begins: each of its members gets its assignments.
 
-use super::ledger::{Ledger, read};
+use super::ledger::Ledger;
+use crate::estate::read;
 use super::place::{Place, members};
 use super::record::{Failures, Member, MemberStep, Share, Task};
 use crate::rule::task::assignment::Event as Move;

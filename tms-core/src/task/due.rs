@@ -1,7 +1,8 @@
 //! What happens to members because time goes by: time-outs, retries, the end of a trial.
 
 use super::assign::Assigning;
-use super::ledger::{Ledger, read};
+use super::ledger::Ledger;
+use crate::estate::read;
 use super::record::{Failures, Member, Task};
 use super::runner::Runner;
 use super::withdraw::assignment;

@@ -1,26 +1,12 @@
 //! The changes of one commit to members and counts.
 
 use super::record::{Cell, Member, Sharing};
+use crate::estate::read;
 use crate::rule::task::assignment::{Reached, State, Wait};
 use crate::rule::task::{Counts, FailureClass, combine};
-use crate::store::{Assignment, Change, Document, Entity, Expect, Key, Record, Store, StoreError, Versioned};
+use crate::store::{Assignment, Change, Document, Entity, Expect, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use tms_proto::code::Stage;
-
-/// An entity, where it is there.
-pub(crate) async fn read<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-    match store.get(&Key::Document(E::KIND, id.to_owned())).await? {
-        None => Ok(None),
-        Some(Versioned {
-            version,
-            record: Record::Document(document),
-        }) => Ok(Some(Versioned {
-            version,
-            record: document.read()?,
-        })),
-        Some(found) => Err(StoreError::Corrupt(format!("{:?} is no document", found.record.key()))),
-    }
-}
 
 /// What a member stands at that has failed, and may be tried again.
 const UNDECIDED: State = State::Waiting {

@@ -1,6 +1,6 @@
 //! Offers: which of a terminal's pending assignments its next plan has.
 
-use super::ledger::read;
+use crate::estate::read;
 use super::record::{Cell, Pace, Sharing, Task};
 use crate::entropy::Entropy;
 use crate::rule::task::rate::{Admission, Load, Shared};

@@ -1,6 +1,6 @@
 //! Where a terminal stands, as far as a task cares.
 
-use super::ledger::read;
+use crate::estate::read;
 use crate::estate::{Binding, Branch, Relation, Site};
 use crate::rule::task::rate::TopologyKey;
 use crate::store::{BranchPath, Entity, Query, Record, RosterFilter, Store, StoreError, Tally, TerminalId, Versioned};

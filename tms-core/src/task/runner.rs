@@ -1,6 +1,7 @@
 //! The runner: what happens to tasks without an operator or a terminal.
 
-use super::ledger::{Ledger, read};
+use super::ledger::Ledger;
+use crate::estate::read;
 use super::record::{Member, Task};
 use super::withdraw::withdraw;
 use crate::clock::Clock;

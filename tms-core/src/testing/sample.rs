@@ -1,13 +1,15 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
+use crate::rule::relocation::{Observed, ObservedCaller};
 use crate::rule::task::{Standing, State};
 use crate::store::{
     ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event, EventKind,
-    Holder, InventoryRecord, KeyId, Kind, Order, Package, PackageRef, PlanStanding, RepresentationRef, RosterEntry,
-    SealedTicket, Terminal, TerminalId, TerminalState,
+    Holder, InventoryRecord, KeyId, Kind, Order, Package, PackageRef, PlanStanding, RegistrationSummary, RepresentationRef,
+    RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
 };
+use crate::transport::Trust;
 use bytes::Bytes;
-use tms_proto::code::{ComponentKind, ComponentStatus, Representation, ResultCode, Stage, TriggerKind};
+use tms_proto::code::{ComponentKind, ComponentStatus, RegisterIntent, Representation, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet};
 
@@ -76,6 +78,8 @@ pub fn terminal(id: u64) -> Terminal {
             application: Some("credit".to_owned()),
         }],
         credential: Some(credential(id)),
+        revoked: false,
+        resend_parameters: false,
     }
 }
 
@@ -221,6 +225,12 @@ pub fn checked_in(terminal: u64, time: u64) -> Event {
             claimed: Some("02155501234".to_owned()),
             elapsed: Some(870),
             inventory: false,
+            contact: 17,
+            observed: Observed {
+                address: Some([192, 0, 2, 17].into()),
+                ..Observed::default()
+            },
+            location: None,
         }),
     }
 }
@@ -275,6 +285,35 @@ pub fn events(terminal: u64) -> Vec<Event> {
         EventKind::Terminal {
             what: "tamper".to_owned(),
             text: None,
+        },
+        EventKind::Registered(RegistrationSummary {
+            intent: RegisterIntent::FirstInstall,
+            merchant: "123456789012345".to_owned(),
+            number: "00000042".to_owned(),
+            elsewhere: false,
+            observed: Observed {
+                caller: Some(ObservedCaller::Known {
+                    number: "02155501234".to_owned(),
+                    trust: Trust::Network,
+                }),
+                line: Some("modem-3".to_owned()),
+                ..Observed::default()
+            },
+            location: None,
+        }),
+        EventKind::RegistrationRefused {
+            intent: RegisterIntent::Replacement,
+            code: ResultCode::NotPermitted,
+        },
+        EventKind::Replaced { by: TerminalId(7) },
+        EventKind::CaseOpened {
+            case: "1790000000-0102030405060708".to_owned(),
+            about: "relocation".to_owned(),
+            score: 100,
+        },
+        EventKind::CaseClosed {
+            case: "1790000000-0102030405060708".to_owned(),
+            disposition: "false_alarm".to_owned(),
         },
     ];
     let mut events = vec![checked_in(terminal, NOW)];

@@ -1,10 +1,13 @@
 //! The crate from outside: server, agent, and both together.
 
 mod agent;
+mod case;
 mod estate;
 mod fleet;
+mod install;
 #[cfg(unix)]
 mod limit;
+mod replacement;
 mod report;
 mod represent;
 mod serial;
