@@ -130,6 +130,7 @@ fn terminal(id: TerminalId) -> Terminal {
         decoding: Decoding::default(),
         last_check_in: None,
         next_contact: None,
+        slot: None,
         logical: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod binding;
 mod branch;
 mod consumer;
+mod contact;
 mod daily;
 mod enrol;
 mod expiry;
@@ -14,10 +15,13 @@ mod operator;
 mod proposal;
 mod publish;
 mod queue;
+mod release;
 pub mod report;
 mod represent;
 mod rollup;
+mod trust;
 
+pub use crate::server::contact::{AccessPoint, ClassPolicy};
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
@@ -29,19 +33,22 @@ pub use expiry::{Expiring, Expiry};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
+pub use release::Unfit;
+pub(crate) use release::Withdrawn;
 pub use rollup::{AsOf, Progress};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
+use crate::rule::policy::PolicyError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
     StoreError, TerminalId, Versioned,
 };
 use std::sync::Arc;
 use thiserror::Error;
-use tms_proto::package::{PackageError, TrustStore};
+use tms_proto::package::{PackageError, TrustError, TrustStore};
 use tms_proto::tlv::DecodeError;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -75,7 +82,10 @@ pub enum EstateError {
     /// A package is not as it should be.
     #[error("package refused: {0}")]
     Package(#[from] PackageError),
-    /// A package file or a certificate cannot be read.
+    /// A trust store does not follow the present one.
+    #[error("trust store refused: {0}")]
+    Trust(#[from] TrustError),
+    /// A package file, a trust store or a certificate cannot be read.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
     /// Reading a package file failed.
@@ -118,6 +128,15 @@ pub enum EstateError {
     /// The same package waits for the terminal already.
     #[error("the package is queued for terminal {0} already, as action {1}")]
     Queued(TerminalId, u64),
+    /// The package does not fit the terminal now.
+    #[error("package does not fit: {0}")]
+    Unfit(#[from] Unfit),
+    /// Only released packages are queued.
+    #[error("package {0} is {1}, not released")]
+    NotReleased(String, &'static str),
+    /// What it stands at does not allow that.
+    #[error("{0} is {1}: it is not there to {2}")]
+    State(String, &'static str, &'static str),
     /// The actor may not.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -139,6 +158,9 @@ pub enum EstateError {
     /// It cannot go while something is in it.
     #[error("{0} still has {1}")]
     InUse(String, &'static str),
+    /// A check-in policy is not as it must be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),

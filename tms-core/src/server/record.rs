@@ -1,6 +1,7 @@
 //! What is written of a call: each step is one commit, decided again where somebody else was faster.
 
 use super::Inner;
+use super::contact::Booked;
 use super::plan::{self, Planned};
 use super::representation::decoding;
 use crate::store::{
@@ -26,6 +27,7 @@ pub(super) struct Facts {
     pub(super) ticket: Option<SealedTicket>,
     pub(super) standing: PlanStanding,
     pub(super) next_contact: NextContact,
+    pub(super) booking: Option<Booked>,
     pub(super) refused: Vec<Refusal>,
     /// Milliseconds since the call began.
     pub(super) elapsed: u32,
@@ -71,14 +73,29 @@ impl Inner {
         Ok(plan::plan(known, report, next_contact))
     }
 
-    /// Records a check-in and everything that its report said, in one commit.
-    pub(super) async fn record_check_in(&self, mut known: CheckIn, facts: &Facts) -> Result<(), StoreError> {
-        let id = known.terminal.record.id;
+    /// Records a check-in and everything that its report said, in one commit. Where the time at which the terminal was told
+    /// to call is not free any more, it gives the new one.
+    pub(super) async fn record_check_in(
+        &self,
+        mut known: CheckIn,
+        facts: &mut Facts,
+    ) -> Result<Option<NextContact>, StoreError> {
+        let (id, store) = (known.terminal.record.id, &*self.services.store);
+        let mut moved = None;
         for _ in 0..ATTEMPTS {
-            let changes = self.check_in_changes(&known, facts).await?;
-            match self.services.store.commit(changes).await {
-                Err(StoreError::Conflict) => known = self.read(id).await?,
-                done => return done,
+            let mut changes = self.check_in_changes(&known, facts).await?;
+            let (before, now) = (&known.terminal.record, self.services.clock.now());
+            let booking = facts.booking.as_mut();
+            let entered = self.contacts.enter(store, before, booking, now, &mut changes).await?;
+            match store.commit(changes).await {
+                Err(StoreError::Conflict) => {
+                    known = self.read(id).await?;
+                    if let Some(next) = self.contacts.again(store, entered, facts.booking.as_mut()).await? {
+                        facts.next_contact = next;
+                        moved = Some(next);
+                    }
+                }
+                done => return done.map(|()| moved),
             }
         }
         Err(StoreError::Unavailable("too many conflicts".to_owned()))
@@ -116,6 +133,7 @@ impl Inner {
         terminal.plan = facts.standing;
         terminal.last_check_in = Some(now);
         terminal.next_contact = Some(facts.next_contact);
+        terminal.slot = facts.booking.as_ref().map(Booked::slot);
         if !report.logical.is_empty() {
             terminal.logical.clone_from(&report.logical);
         }

@@ -40,9 +40,9 @@ mod roster;
 pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
-    ActionId, Assignment, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
-    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, Package, PackageRef, PlanStanding, Record, RepresentationRef,
-    SealedTicket, Terminal, TerminalId, TerminalState,
+    ActionId, Assignment, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, NeededRelease, Package, PackageRef, PlanStanding, Record,
+    RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};

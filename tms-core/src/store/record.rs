@@ -1,6 +1,8 @@
 //! The records that a store keeps.
 
 use super::{Document, Kind, RosterEntry};
+use crate::rule::release::ReleaseState;
+use crate::rule::slot::Booking;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tms_proto::code::{ComponentKind, Representation, ResultCode, Stage, TriggerKind};
@@ -103,6 +105,9 @@ pub struct Terminal {
     /// When it was told to call next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_contact: Option<NextContact>,
+    /// What its next contact has booked of an access, where its policy names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<BookedSlot>,
     /// Logical terminals that it reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical: Vec<LogicalTerminal>,
@@ -125,6 +130,15 @@ impl Decoding {
     pub fn is_none(&self) -> bool {
         self.forms.is_empty()
     }
+}
+
+/// What a terminal's next contact has booked of an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookedSlot {
+    /// The access.
+    pub access: String,
+    /// What is booked of it, in ascending order of quarters.
+    pub bookings: Vec<Booking>,
 }
 
 /// A credential that was verified and is remembered.
@@ -194,6 +208,31 @@ pub struct Package {
     pub published: u64,
     /// By whom.
     pub actor: String,
+    /// Where it stands in the order of its component's releases: higher is newer. Zero where an earlier version of this
+    /// library took it in.
+    #[serde(default)]
+    pub order: u64,
+    /// The least release from which a terminal can go to it, where something is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_from: Option<u64>,
+    /// What else must be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<NeededRelease>,
+    /// Whether it may be queued.
+    #[serde(default)]
+    pub state: ReleaseState,
+    /// Who approved it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+}
+
+/// A component that a package needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededRelease {
+    /// The component.
+    pub component: String,
+    /// Its least release.
+    pub order: u64,
 }
 
 /// A package by name: all that a plan says of it.
@@ -313,6 +352,13 @@ pub enum EventKind {
         /// The package.
         manifest: Digest,
     },
+    /// A package's release state was changed.
+    ReleaseChanged {
+        /// The package.
+        manifest: Digest,
+        /// The new state.
+        state: ReleaseState,
+    },
     /// A package was queued for a terminal.
     Queued {
         /// The action.
@@ -376,6 +422,7 @@ impl EventKind {
             Self::Retired => "retired",
             Self::Published { .. } => "published",
             Self::Represented { .. } => "represented",
+            Self::ReleaseChanged { .. } => "release_changed",
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",

@@ -4,9 +4,11 @@ mod agent;
 mod estate;
 #[cfg(unix)]
 mod limit;
+mod release;
 mod report;
 mod represent;
 mod serial;
 mod server;
 mod simulation;
+mod slot;
 mod world;

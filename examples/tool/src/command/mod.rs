@@ -11,6 +11,7 @@ mod init;
 mod key;
 mod operator;
 mod package;
+mod policy;
 mod publish;
 mod report;
 mod represent;
@@ -107,6 +108,10 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
+    Access(policy::Access),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -174,6 +179,8 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Policy(command) => command.run(&common.office().await?, out).await,
+            Command::Access(command) => command.run(&common.office().await?, out).await,
         }
     }
 }
