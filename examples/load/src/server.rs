@@ -129,6 +129,7 @@ fn terminal(id: TerminalId) -> Terminal {
         decoding: Decoding::default(),
         last_check_in: None,
         next_contact: None,
+        slot: None,
         logical: Vec::new(),
         revoked: false,
         resend_parameters: false,

@@ -39,6 +39,8 @@ fn help_is_enough_to_learn_from() {
         "renew",
         "events",
         "report",
+        "policy",
+        "access",
     ];
     for command in commands {
         assert!(

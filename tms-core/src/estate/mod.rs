@@ -7,6 +7,7 @@ mod binding;
 mod branch;
 mod case;
 mod consumer;
+mod contact;
 mod daily;
 mod enrol;
 mod expiry;
@@ -20,14 +21,17 @@ mod proposal;
 mod publish;
 mod queue;
 mod registration;
+mod release;
 mod replacement;
 pub mod report;
 mod represent;
 mod rollup;
 mod task;
 mod template;
+mod trust;
 mod whereabouts;
 
+pub use crate::server::contact::{AccessPoint, ClassPolicy};
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
@@ -48,6 +52,8 @@ pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, 
 pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub(crate) use registration::{Decided, Desk};
+pub use release::Unfit;
+pub(crate) use release::Withdrawn;
 pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
@@ -59,6 +65,7 @@ use crate::clock::Clock;
 use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
+use crate::rule::policy::PolicyError;
 use crate::rule::template::TemplateError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
@@ -66,7 +73,7 @@ use crate::store::{
 };
 use std::sync::Arc;
 use thiserror::Error;
-use tms_proto::package::{PackageError, TrustStore};
+use tms_proto::package::{PackageError, TrustError, TrustStore};
 use tms_proto::tlv::DecodeError;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -102,7 +109,10 @@ pub enum EstateError {
     /// A package is not as it should be.
     #[error("package refused: {0}")]
     Package(#[from] PackageError),
-    /// A package file or a certificate cannot be read.
+    /// A trust store does not follow the present one.
+    #[error("trust store refused: {0}")]
+    Trust(#[from] TrustError),
+    /// A package file, a trust store or a certificate cannot be read.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
     /// Reading a package file failed.
@@ -145,6 +155,15 @@ pub enum EstateError {
     /// The same package waits for the terminal already.
     #[error("the package is queued for terminal {0} already, as action {1}")]
     Queued(TerminalId, u64),
+    /// The package does not fit the terminal now.
+    #[error("package does not fit: {0}")]
+    Unfit(#[from] Unfit),
+    /// Only released packages are queued.
+    #[error("package {0} is {1}, not released")]
+    NotReleased(String, &'static str),
+    /// What it stands at does not allow that.
+    #[error("{0} is {1}: it is not there to {2}")]
+    State(String, &'static str, &'static str),
     /// The actor may not.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -172,6 +191,9 @@ pub enum EstateError {
     /// A task's state does not allow it.
     #[error(transparent)]
     NotAllowed(#[from] crate::rule::task::state::NotAllowed),
+    /// A check-in policy is not as it must be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),

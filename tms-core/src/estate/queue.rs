@@ -2,6 +2,7 @@
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
+use super::release::demand_released;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::rule::task::assignment::Event as Move;
 use crate::server::{plan, representation};
@@ -18,9 +19,10 @@ impl Estate {
     ///
     /// # Errors
     /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownPackage`], [`EstateError::WrongTarget`],
-    /// [`EstateError::Queued`].
+    /// [`EstateError::Queued`], [`EstateError::NotReleased`], [`EstateError::Unfit`].
     pub async fn queue(&self, actor: &Actor, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
         let package = self.package(manifest).await?.record;
+        demand_released(&package)?;
         for _ in 0..ATTEMPTS {
             let known = self.known(terminal).await?;
             let Versioned {
@@ -38,6 +40,7 @@ impl Estate {
             if let Some(waiting) = waiting {
                 return Err(EstateError::Queued(terminal.id, waiting.record.action.0));
             }
+            self.demand_fit(&package, terminal.id, &known.assignments).await?;
             terminal.last_action = terminal.last_action.saturating_add(1);
             let action = ActionId(terminal.last_action);
             let mut changes = Vec::new();

@@ -1,8 +1,10 @@
 //! What is written of a call: each step is one commit, decided again where somebody else was faster.
 
 use super::Inner;
+use super::contact::Booked;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use super::withdrawn::is_held_back;
 use crate::rule::relocation::Observed;
 use crate::rule::task::Report;
 use crate::rule::task::assignment::Event as Move;
@@ -35,6 +37,7 @@ pub(super) struct Facts {
     /// Tasks in which a turn was kept for the terminal.
     pub(super) reserved: Vec<u64>,
     pub(super) next_contact: NextContact,
+    pub(super) booking: Option<Booked>,
     pub(super) refused: Vec<Refusal>,
     /// Milliseconds since the call began.
     pub(super) elapsed: u32,
@@ -74,6 +77,8 @@ pub(super) struct Decided {
     pub(super) objects: Vec<Digest>,
     /// Tasks in which a turn is kept for the terminal.
     pub(super) reserved: Vec<u64>,
+    /// Seconds after which it makes sense to ask for a turn again, where it did not get one.
+    pub(super) retry_after: Option<u32>,
 }
 
 impl Inner {
@@ -82,7 +87,7 @@ impl Inner {
         &self,
         known: &CheckIn,
         report: &StatusReport,
-        mut next_contact: NextContact,
+        next_contact: NextContact,
     ) -> Result<Decided, StoreError> {
         let now = self.services.clock.now();
         let terminal = &known.terminal.record;
@@ -97,27 +102,41 @@ impl Inner {
                 assignment.record = after;
             }
         }
-        open.retain(|assignment| !assignment.record.closed);
+        let withdrawn = self.withdrawn.at(&*self.services.store, now).await;
+        open.retain(|open| !open.record.closed && !is_held_back(&open.record, &withdrawn));
         let offers = Offers::choose(&*self.services.store, &*self.services.entropy, &open, now).await?;
         open.retain(|assignment| !offers.withheld.contains(&assignment.record.action));
-        if let Some(seconds) = offers.retry_after {
-            next_contact.from = next_contact.from.min(now.saturating_add(u64::from(seconds)));
-        }
         Ok(Decided {
             planned: plan::plan(terminal, &open, report, next_contact, now),
             objects: plan::objects(&open),
             reserved: offers.reserved,
+            retry_after: offers.retry_after,
         })
     }
 
-    /// Records a check-in and everything that its report said, in one commit.
-    pub(super) async fn record_check_in(&self, mut known: CheckIn, facts: &Facts) -> Result<(), StoreError> {
-        let id = known.terminal.record.id;
+    /// Records a check-in and everything that its report said, in one commit. Where the time at which the terminal was told
+    /// to call is not free any more, it gives the new one.
+    pub(super) async fn record_check_in(
+        &self,
+        mut known: CheckIn,
+        facts: &mut Facts,
+    ) -> Result<Option<NextContact>, StoreError> {
+        let (id, store) = (known.terminal.record.id, &*self.services.store);
+        let mut moved = None;
         for _ in 0..ATTEMPTS {
-            let changes = self.check_in_changes(&known, facts).await?;
-            match self.services.store.commit(changes).await {
-                Err(StoreError::Conflict) => known = self.read(id).await?,
-                done => return done,
+            let mut changes = self.check_in_changes(&known, facts).await?;
+            let (before, now) = (&known.terminal.record, self.services.clock.now());
+            let booking = facts.booking.as_mut();
+            let entered = self.contacts.enter(store, before, booking, now, &mut changes).await?;
+            match store.commit(changes).await {
+                Err(StoreError::Conflict) => {
+                    known = self.read(id).await?;
+                    if let Some(next) = self.contacts.again(store, entered, facts.booking.as_mut()).await? {
+                        facts.next_contact = next;
+                        moved = Some(next);
+                    }
+                }
+                done => return done.map(|()| moved),
             }
         }
         Err(StoreError::Unavailable("too many conflicts".to_owned()))
@@ -155,6 +174,7 @@ impl Inner {
         terminal.plan = facts.standing;
         terminal.last_check_in = Some(now);
         terminal.next_contact = Some(facts.next_contact);
+        terminal.slot = facts.booking.as_ref().map(Booked::slot);
         if !report.logical.is_empty() {
             terminal.logical.clone_from(&report.logical);
         }

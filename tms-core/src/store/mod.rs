@@ -42,9 +42,9 @@ pub use assignment::{Assignment, Order, Step, Terms};
 pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
-    ActionId, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
-    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, Package, PackageRef, PlanStanding, Record, RegistrationSummary,
-    RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
+    ActionId, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, NeededRelease, Package, PackageRef, PlanStanding, Record,
+    RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};

@@ -1,7 +1,9 @@
 //! The records that a store keeps.
 
 use super::{Assignment, Document, Kind, RosterEntry};
+use crate::rule::release::ReleaseState;
 use crate::rule::relocation::Observed;
+use crate::rule::slot::Booking;
 use crate::rule::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -105,6 +107,9 @@ pub struct Terminal {
     /// When it was told to call next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_contact: Option<NextContact>,
+    /// What its next contact has booked of an access, where its policy names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<BookedSlot>,
     /// Logical terminals that it reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical: Vec<LogicalTerminal>,
@@ -134,6 +139,15 @@ impl Decoding {
     pub fn is_none(&self) -> bool {
         self.forms.is_empty()
     }
+}
+
+/// What a terminal's next contact has booked of an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookedSlot {
+    /// The access.
+    pub access: String,
+    /// What is booked of it, in ascending order of quarters.
+    pub bookings: Vec<Booking>,
 }
 
 /// A credential that was verified and is remembered.
@@ -203,6 +217,31 @@ pub struct Package {
     pub published: u64,
     /// By whom.
     pub actor: String,
+    /// Where it stands in the order of its component's releases: higher is newer. Zero where an earlier version of this
+    /// library took it in.
+    #[serde(default)]
+    pub order: u64,
+    /// The least release from which a terminal can go to it, where something is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_from: Option<u64>,
+    /// What else must be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<NeededRelease>,
+    /// Whether it may be queued.
+    #[serde(default)]
+    pub state: ReleaseState,
+    /// Who approved it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+}
+
+/// A component that a package needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededRelease {
+    /// The component.
+    pub component: String,
+    /// Its least release.
+    pub order: u64,
 }
 
 /// A package by name: all that a plan says of it.
@@ -287,6 +326,13 @@ pub enum EventKind {
     Represented {
         /// The package.
         manifest: Digest,
+    },
+    /// A package's release state was changed.
+    ReleaseChanged {
+        /// The package.
+        manifest: Digest,
+        /// The new state.
+        state: ReleaseState,
     },
     /// A package was queued for a terminal.
     Queued {
@@ -390,6 +436,7 @@ impl EventKind {
             Self::Retired => "retired",
             Self::Published { .. } => "published",
             Self::Represented { .. } => "represented",
+            Self::ReleaseChanged { .. } => "release_changed",
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",

@@ -1,9 +1,9 @@
 //! When a stage begins: each of its members gets its assignments.
 
 use super::ledger::Ledger;
-use crate::estate::read;
 use super::place::{Place, members};
 use super::record::{Failures, Member, MemberStep, Share, Task};
+use crate::estate::read;
 use crate::rule::task::assignment::Event as Move;
 use crate::rule::task::conflict::{Rival, settle};
 use crate::rule::task::{Action, State, Work};

@@ -2,10 +2,10 @@
 
 use super::assign::Assigning;
 use super::ledger::Ledger;
-use crate::estate::read;
 use super::record::{Failures, Member, Task};
 use super::runner::Runner;
 use super::withdraw::assignment;
+use crate::estate::read;
 use crate::rule::task::assignment::{Event as Move, State};
 use crate::rule::task::{Breaker, Standing};
 use crate::store::{ActionId, Assignment, Caller, Change, Document, Entity, Expect, Key, Query, StoreError, Versioned};

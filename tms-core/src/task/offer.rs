@@ -1,8 +1,8 @@
 //! Offers: which of a terminal's pending assignments its next plan has.
 
-use crate::estate::read;
 use super::record::{Cell, Pace, Sharing, Task};
 use crate::entropy::Entropy;
+use crate::estate::read;
 use crate::rule::task::rate::{Admission, Load, Shared};
 use crate::rule::task::window::{Access, Part};
 use crate::rule::task::{Counts, Rates, State};

@@ -1,11 +1,11 @@
 //! The runner: what happens to tasks without an operator or a terminal.
 
 use super::ledger::Ledger;
-use crate::estate::read;
 use super::record::{Member, Task};
 use super::withdraw::withdraw;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::estate::read;
 use crate::rule::task::definition::Membership;
 use crate::rule::task::stage::late_comer;
 use crate::rule::task::{Operation, Slot, State, TaskState};

@@ -7,11 +7,13 @@ mod fleet;
 mod install;
 #[cfg(unix)]
 mod limit;
+mod release;
 mod replacement;
 mod report;
 mod represent;
 mod serial;
 mod server;
 mod simulation;
+mod slot;
 mod task;
 mod world;

@@ -11,6 +11,7 @@ mod init;
 mod key;
 mod operator;
 mod package;
+mod policy;
 mod publish;
 mod report;
 mod represent;
@@ -110,6 +111,10 @@ enum Command {
     Report(report::Report),
     #[command(subcommand)]
     Task(task::Task),
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
+    Access(policy::Access),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -178,6 +183,8 @@ impl Cli {
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
             Command::Task(command) => command.run(&common.office().await?, out).await,
+            Command::Policy(command) => command.run(&common.office().await?, out).await,
+            Command::Access(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

@@ -215,8 +215,7 @@ impl Estate {
         draft.record.see(sighting, MAX_RUN);
         draft.changed = true;
         if let Assessment::Watch(data) | Assessment::Case(data) = assessed {
-            self.join(batch, id, data, BTreeSet::new(), seen.time, settings)
-                .await?;
+            self.join(batch, id, data, BTreeSet::new(), seen.time, settings).await?;
         }
         Ok(())
     }
