@@ -92,6 +92,7 @@ pub fn terminal(id: u64) -> Terminal {
         }],
         credential: Some(credential(id)),
         revoked: false,
+        policy: None,
         resend_parameters: false,
     }
 }

@@ -75,7 +75,10 @@ impl Row {
             runs: inventory
                 .map(|inventory| versions(&inventory.inventory))
                 .unwrap_or_default(),
-            update: newest.as_ref().map(|newest| newest.order.describe()).unwrap_or_default(),
+            update: newest
+                .as_ref()
+                .map(|newest| newest.order.describe())
+                .unwrap_or_default(),
             update_stage: newest.as_ref().map(outcome).unwrap_or_default(),
             last_check_in: terminal.last_check_in.map(rfc3339).unwrap_or_default(),
             next_contact: terminal.next_contact.map(|next| rfc3339(next.from)).unwrap_or_default(),
