@@ -9,6 +9,7 @@ mod case;
 mod consumer;
 mod contact;
 mod daily;
+mod drift;
 mod enrol;
 mod expiry;
 mod install;
@@ -39,6 +40,7 @@ pub use branch::{Branch, Merchant, Site};
 pub use case::{Case, CaseNote, CaseState, Disposition};
 pub use consumer::{Consumer, Delivery};
 pub use daily::{Daily, WITHIN};
+pub use drift::{Drift, DriftItem, DriftPolicy, First, Remedy, ToBring};
 pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
 pub use install::{

@@ -90,6 +90,33 @@ pub enum Class {
     Unproven,
 }
 
+impl Class {
+    /// All in which something differs.
+    pub const DIFFERENT: [Self; 6] = [
+        Self::Old,
+        Self::FailedTask,
+        Self::OnSiteEdit,
+        Self::Foreign,
+        Self::Missing,
+        Self::Unproven,
+    ];
+
+    /// The name, as it is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::UnderWay => "under_way",
+            Self::Old => "old",
+            Self::FailedTask => "failed_task",
+            Self::OnSiteEdit => "on_site_edit",
+            Self::Foreign => "foreign",
+            Self::Missing => "missing",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
 /// What is done about each class of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -223,7 +250,7 @@ fn component_finding(desired: &Desired, component: &Component, policy: &Policy) 
     let target = desired.components.get(&component.id);
     let class = match target {
         Some(target) => classify(target, component.digest, false),
-        None if desired.tolerated.contains(&component.id) || !is_foreign(component.kind) => return None,
+        None if desired.tolerated.contains(&component.id) || !is_managed(component.kind) => return None,
         None => Class::Foreign,
     };
     Some(Finding {
@@ -276,8 +303,9 @@ fn classify(target: &Target, reported: Option<Digest>, changed: bool) -> Class {
     }
 }
 
-/// What somebody can put on a terminal; the rest belongs to the device.
-const fn is_foreign(kind: ComponentKind) -> bool {
+/// Whether components of this kind are what somebody can put on a terminal; the rest belongs to the device.
+#[must_use]
+pub const fn is_managed(kind: ComponentKind) -> bool {
     matches!(
         kind,
         ComponentKind::MainControl | ComponentKind::Application | ComponentKind::Other(_)

@@ -2,11 +2,13 @@
 
 mod agent;
 mod case;
+mod drift;
 mod estate;
 mod fleet;
 mod install;
 #[cfg(unix)]
 mod limit;
+mod parameters;
 mod release;
 mod replacement;
 mod report;

@@ -23,6 +23,16 @@ impl SlotDevice {
         }
     }
 
+    /// Puts parameters in that the terminal comes with from the factory.
+    ///
+    /// # Errors
+    /// Where the memory fails, or is full.
+    pub async fn provision_parameters(&self, document: &Document) -> Result<(), DeviceError> {
+        let mut record = self.record.lock().await;
+        let content = Zeroizing::new(document.to_vec());
+        self.put(&mut record, &document.template, &content, None).await
+    }
+
     /// Somebody changes a parameter at the terminal, at `time` by its clock, in seconds since 1970 UTC.
     ///
     /// # Errors
