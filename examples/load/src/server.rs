@@ -133,6 +133,7 @@ fn terminal(id: TerminalId) -> Terminal {
         logical: Vec::new(),
         revoked: false,
         resend_parameters: false,
+        texts: Vec::new(),
     }
 }
 

@@ -83,6 +83,7 @@ impl Estate {
             logical: Vec::new(),
             revoked: false,
             resend_parameters: false,
+            texts: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
         let listed = RosterEntry::of(&terminal, branch.clone());

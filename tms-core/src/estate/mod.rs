@@ -2,6 +2,7 @@
 //! its effect together with the event and the audit entry that tell of it.
 
 mod access;
+mod asset;
 mod audit;
 mod binding;
 mod branch;
@@ -22,9 +23,11 @@ mod replacement;
 pub mod report;
 mod represent;
 mod rollup;
+mod text;
 mod whereabouts;
 
 pub use access::{Actor, Denied, Permission};
+pub use asset::{MAX_FINDINGS, Stocktaking};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
 pub use branch::{Branch, Merchant, Site};
@@ -44,12 +47,15 @@ pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub(crate) use registration::{Decided, Desk};
 pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress};
+pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
 pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
+use crate::rule::asset::ListError;
+use crate::rule::text::TextError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
     StoreError, TerminalId, Versioned,
@@ -160,6 +166,12 @@ pub enum EstateError {
     /// Where an installation stands, that cannot be done with it.
     #[error(transparent)]
     Install(#[from] NotAllowed),
+    /// A text that may not be shown to people at a terminal.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A list of assets that cannot be read.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A cursor that no page of this list gave.
     #[error("no page of this list ended there")]
     BadCursor,

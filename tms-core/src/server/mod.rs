@@ -11,6 +11,7 @@ mod record;
 mod register;
 pub mod representation;
 mod seal;
+mod text;
 
 pub use node::{Node, NodeError};
 pub use plan::ContactPolicy;

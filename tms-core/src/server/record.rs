@@ -3,6 +3,7 @@
 use super::Inner;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use super::text;
 use crate::rule::relocation::Observed;
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect,
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub(super) standing: PlanStanding,
     pub(super) next_contact: NextContact,
     pub(super) refused: Vec<Refusal>,
+    /// The texts that went with the plan.
+    pub(super) texts: Vec<u64>,
     /// Milliseconds since the call began.
     pub(super) elapsed: u32,
 }
@@ -127,6 +130,7 @@ impl Inner {
             terminal.decoding = decoding(inventory);
             changes.push(inventory_change(before.id, inventory, now));
         }
+        text::taken(&mut terminal, &facts.texts, now);
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
 
         for touched in self.touched(known, &report.results, &facts.refused, now).await? {

@@ -41,8 +41,8 @@ pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
     ActionId, Assignment, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
-    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, Package, PackageRef, PlanStanding, Record, RegistrationSummary,
-    RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, MAX_WAITING_TEXTS, Package, PackageRef, PlanStanding, Record,
+    RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState, WaitingText,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};

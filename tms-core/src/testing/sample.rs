@@ -4,7 +4,7 @@ use crate::rule::relocation::{Observed, ObservedCaller};
 use crate::store::{
     ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event, EventKind,
     Holder, InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RegistrationSummary, RepresentationRef,
-    RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
+    RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState, WaitingText,
 };
 use crate::transport::Trust;
 use bytes::Bytes;
@@ -77,8 +77,17 @@ pub fn terminal(id: u64) -> Terminal {
             application: Some("credit".to_owned()),
         }],
         credential: Some(credential(id)),
-        revoked: false,
-        resend_parameters: false,
+        revoked: true,
+        resend_parameters: true,
+        texts: vec![WaitingText {
+            id: id.max(1),
+            title: "Holiday".to_owned(),
+            body: "We are closed on Friday.".to_owned(),
+            print: true,
+            confirm: true,
+            from: NOW,
+            until: NOW + 86_400,
+        }],
     }
 }
 

@@ -1,14 +1,13 @@
 //! Cases: terminals that were moved or cloned, as check-ins and registrations tell of them.
 
-use crate::install::{WHOLE, branches, first_install, install, line_from, message, path, register, terminal};
+use crate::install::{
+    WHOLE, branches, denied, first_install, install, limited, line_from, message, path, register, terminal,
+};
 use crate::world::{DAY, NOW, World, operator};
-use tms_core::estate::{
-    Act, Actor, Case, CaseState, Disposition, Enrolment, EstateError, Standing,
-};
+use tms_core::estate::{Act, Actor, Case, CaseState, Disposition, Enrolment, EstateError, Permission, Standing};
+use tms_core::rule::number::NumberRange;
 use tms_core::rule::relocation::{CaseKind, Evidence, Move, Observed, ObservedCaller, Place};
-use tms_core::store::{
-    Caller, Change, CheckInSummary, Event, EventKind, TerminalId, TerminalState,
-};
+use tms_core::store::{Caller, Change, CheckInSummary, Event, EventKind, TerminalId, TerminalState};
 use tms_core::transport::Trust;
 use tms_proto::code::{RegisterIntent, TriggerKind};
 use tms_proto::message::Register;
@@ -41,7 +40,11 @@ async fn calls(world: &World, terminal: &mut crate::agent::terminal::Terminal, n
 }
 
 async fn open(world: &World) -> Vec<Case> {
-    world.estate.cases(&operator(), &path("/"), CaseState::Open, 100).await.unwrap()
+    world
+        .estate
+        .cases(&operator(), &path("/"), CaseState::Open, 100)
+        .await
+        .unwrap()
 }
 
 /// What the events tell of cases.
@@ -62,7 +65,10 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     assert_eq!(open(&world).await, []);
     calls(&world, &mut terminal, ELSEWHERE, 1).await;
     let [case] = &open(&world).await[..] else { panic!() };
-    assert_eq!((case.terminal, case.data.kind, case.branch.clone()), (id, CaseKind::Relocation, path("/east/harbour")));
+    assert_eq!(
+        (case.terminal, case.data.kind, case.branch.clone()),
+        (id, CaseKind::Relocation, path("/east/harbour"))
+    );
     assert!(matches!(
         &case.data.evidence[0].evidence,
         Evidence::OtherNumber { number, other_area: true, .. } if number == "+861066601234"
@@ -71,19 +77,72 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     calls(&world, &mut terminal, ELSEWHERE, 3).await;
     let [again] = &open(&world).await[..] else { panic!() };
     assert_eq!(again.id, case.id);
-    assert_eq!((again.data.evidence[0].since, again.data.evidence[0].sightings >= 3), (case.data.evidence[0].since, true));
+    assert_eq!(
+        (again.data.evidence[0].since, again.data.evidence[0].sightings >= 3),
+        (case.data.evidence[0].since, true)
+    );
     assert!(again.updated > case.updated);
 
+    // as a report
+    let report = world.estate.case_report(&path("/east"), None).await.unwrap();
+    assert_eq!((report.rows.len(), report.terminals, report.cut), (1, 1, false));
+    let row = &report.rows[0];
+    assert_eq!(
+        (
+            row.about.as_str(),
+            row.state.as_str(),
+            row.merchant.as_deref(),
+            row.serial.as_str()
+        ),
+        ("relocation", "open", Some("898310000000001"), "0001")
+    );
+    assert_eq!(row.evidence, "calls from +861066601234 (network), in another area");
+    assert!(report.csv().starts_with("case,about,state,score,"));
+    assert_eq!(world.estate.case_report(&path("/west"), None).await.unwrap().rows, []);
+
     // only whom it concerns sees it
-    let far = world.estate.cases(&operator(), &path("/west"), CaseState::Open, 9).await.unwrap();
+    let west = limited(&world, "west", "/west", &Permission::ALL).await;
+    let unseen = world.estate.case(&west, &case.id).await.unwrap_err();
+    assert_eq!(unseen.to_string(), format!("no case {}", case.id));
+    assert!(
+        world
+            .estate
+            .cases(&west, &path("/"), CaseState::Open, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let viewer = limited(&world, "viewer", "/east", &[Permission::View]).await;
+    denied(
+        world.estate.assign_case(&viewer, &case.id, "viewer").await,
+        Permission::ManageCases,
+    );
+    let far = world
+        .estate
+        .cases(&operator(), &path("/west"), CaseState::Open, 9)
+        .await
+        .unwrap();
     assert_eq!(far, []);
     world.estate.assign_case(&operator(), &case.id, "li").await.unwrap();
     assert_eq!(open(&world).await, []);
-    let wrong = world.estate.dispose_case(&operator(), &case.id, Disposition::Clone, "no").await;
-    assert!(matches!(wrong, Err(EstateError::Invalid("disposition", _))), "{wrong:?}");
+    let wrong = world
+        .estate
+        .dispose_case(&operator(), &case.id, Disposition::Clone, "no")
+        .await;
+    assert!(
+        matches!(wrong, Err(EstateError::Invalid("disposition", _))),
+        "{wrong:?}"
+    );
     let confirmed = Disposition::ConfirmedRelocation;
-    let closed = world.estate.dispose_case(&operator(), &case.id, confirmed, "merchant visited").await.unwrap();
-    assert_eq!((closed.state, closed.disposition, closed.owner.as_deref()), (CaseState::Closed, Some(confirmed), Some("li")));
+    let closed = world
+        .estate
+        .dispose_case(&operator(), &case.id, confirmed, "merchant visited")
+        .await
+        .unwrap();
+    assert_eq!(
+        (closed.state, closed.disposition, closed.owner.as_deref()),
+        (CaseState::Closed, Some(confirmed), Some("li"))
+    );
     let over = world.estate.assign_case(&operator(), &case.id, "li").await.unwrap_err();
     assert!(matches!(over, EstateError::Over("case", _)), "{over}");
     // where it still is there, that is a new case, when it has lasted again
@@ -102,7 +161,10 @@ async fn a_false_alarm_does_not_come_again() {
     let (_, mut terminal) = installed(&world).await;
     calls(&world, &mut terminal, ELSEWHERE, 4).await;
     let [case] = &open(&world).await[..] else { panic!() };
-    let alarm = world.estate.dispose_case(&operator(), &case.id, Disposition::FalseAlarm, "a second line").await;
+    let alarm = world
+        .estate
+        .dispose_case(&operator(), &case.id, Disposition::FalseAlarm, "a second line")
+        .await;
     alarm.unwrap();
     calls(&world, &mut terminal, ELSEWHERE, 5).await;
     calls(&world, &mut terminal, HOME, 5).await;
@@ -153,12 +215,18 @@ async fn a_second_registration_from_elsewhere_is_a_case_at_once() {
     register(&world, &mut terminal, first_install(), HOME).await;
     catch_up(&world).await;
     assert_eq!(open(&world).await, []);
+    // in less time than a person needs, it would be a clone too
+    world.clock.advance(3_600);
     register(&world, &mut terminal, first_install(), ELSEWHERE).await;
     catch_up(&world).await;
     let [case] = &open(&world).await[..] else { panic!() };
     assert_eq!(case.data.kind, CaseKind::Relocation);
     let wide = Disposition::ApprovedMove { until: None };
-    world.estate.dispose_case(&operator(), &case.id, wide, "the shop moved").await.unwrap();
+    world
+        .estate
+        .dispose_case(&operator(), &case.id, wide, "the shop moved")
+        .await
+        .unwrap();
     calls(&world, &mut terminal, ELSEWHERE, 4).await;
     assert_eq!(open(&world).await, []);
 }
@@ -198,7 +266,11 @@ async fn a_clone_is_a_case_and_blacklisting_it_takes_two() {
     let suspected = EventKind::CloneSuspected {
         evidence: "two calls at once".to_owned(),
     };
-    world.store.commit(vec![event(EventKind::CheckedIn(summary)), event(suspected)]).await.unwrap();
+    world
+        .store
+        .commit(vec![event(EventKind::CheckedIn(summary)), event(suspected)])
+        .await
+        .unwrap();
     catch_up(&world).await;
     let [case] = &open(&world).await[..] else { panic!() };
     let evidence: Vec<_> = case.data.evidence.iter().map(|weighed| &weighed.evidence).collect();
@@ -207,7 +279,11 @@ async fn a_clone_is_a_case_and_blacklisting_it_takes_two() {
         evidence[..],
         [Evidence::TwoPlaces { seconds: 60, .. }, Evidence::Suspected { .. }]
     ));
-    world.estate.dispose_case(&operator(), &case.id, Disposition::Clone, "both seen").await.unwrap();
+    world
+        .estate
+        .dispose_case(&operator(), &case.id, Disposition::Clone, "both seen")
+        .await
+        .unwrap();
     assert_eq!(world.known(id).await.terminal.record.state, TerminalState::Active);
     let [proposal] = &world.estate.proposals(&operator(), &path("/"), 9).await.unwrap()[..] else {
         panic!()
@@ -215,7 +291,11 @@ async fn a_clone_is_a_case_and_blacklisting_it_takes_two() {
     assert_eq!(proposal.act, Act::Blacklist { terminal: id });
     let alone = world.estate.approve(&operator(), &proposal.id).await.unwrap_err();
     assert!(matches!(alone, EstateError::SecondOperator), "{alone}");
-    let done = world.estate.approve(&Actor::trusted("wang"), &proposal.id).await.unwrap();
+    let done = world
+        .estate
+        .approve(&Actor::trusted("wang"), &proposal.id)
+        .await
+        .unwrap();
     assert!(matches!(done.standing, Standing::Done { .. }));
     assert_eq!(world.known(id).await.terminal.record.state, TerminalState::Blacklisted);
 }
@@ -244,8 +324,7 @@ async fn two_terminals_with_one_serial_number_or_one_key_are_a_case() {
     let mut about: Vec<_> = cases
         .iter()
         .map(|case| {
-            let terminals: std::collections::BTreeSet<_> =
-                case.others.iter().copied().chain([case.terminal]).collect();
+            let terminals: std::collections::BTreeSet<_> = case.others.iter().copied().chain([case.terminal]).collect();
             (case.data.evidence[0].points, terminals)
         })
         .collect();
@@ -258,7 +337,11 @@ async fn two_terminals_with_one_serial_number_or_one_key_are_a_case() {
         epoch: Some(2),
     };
     let proposal = world.estate.propose(&operator(), renewed, "again").await.unwrap();
-    world.estate.approve(&Actor::trusted("wang"), &proposal.id).await.unwrap();
+    world
+        .estate
+        .approve(&Actor::trusted("wang"), &proposal.id)
+        .await
+        .unwrap();
     catch_up(&world).await;
     assert_eq!(open(&world).await.len(), 2);
     // a number that was given up is another's without a case
@@ -266,7 +349,11 @@ async fn two_terminals_with_one_serial_number_or_one_key_are_a_case() {
         terminals: [ids[2]].into(),
     };
     let proposal = world.estate.propose(&operator(), retire, "scrapped").await.unwrap();
-    world.estate.approve(&Actor::trusted("wang"), &proposal.id).await.unwrap();
+    world
+        .estate
+        .approve(&Actor::trusted("wang"), &proposal.id)
+        .await
+        .unwrap();
     let holder = world.known(ids[0]).await.terminal.record.holder;
     let next = tms_core::store::Holder {
         serial: "30012346".to_owned(),
@@ -276,4 +363,24 @@ async fn two_terminals_with_one_serial_number_or_one_key_are_a_case() {
     catch_up(&world).await;
     assert_eq!(open(&world).await.len(), 2);
     assert!(world.store.check_in(&Caller::Id(ids[2])).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_white_number_says_nothing() {
+    let world = World::new().await;
+    let mut settings = world.estate.case_settings().await.unwrap();
+    settings.white.numbers = vec![NumberRange {
+        first: "861066601000".to_owned(),
+        last: "861066601999".to_owned(),
+    }];
+    let li = limited(&world, "li", "/", &[Permission::View]).await;
+    denied(
+        world.estate.set_case_settings(&li, settings.clone()).await,
+        Permission::ManageCases,
+    );
+    world.estate.set_case_settings(&operator(), settings).await.unwrap();
+    let (_, mut terminal) = installed(&world).await;
+    // it says another number than the depot's line, which is something, but not enough
+    calls(&world, &mut terminal, ELSEWHERE, 6).await;
+    assert_eq!(open(&world).await, []);
 }

@@ -12,4 +12,5 @@ mod represent;
 mod serial;
 mod server;
 mod simulation;
+mod text;
 mod world;

@@ -1,20 +1,25 @@
 //! The commands of `tms`.
 
+mod assets;
 mod assign;
 mod audit;
 mod branch;
+mod case;
 mod cert;
 mod enrol;
 mod event;
 mod filter;
 mod init;
+mod install;
 mod key;
 mod operator;
 mod package;
 mod publish;
+mod replace;
 mod report;
 mod represent;
 mod terminal;
+mod text;
 
 use crate::Refused;
 use crate::office::Office;
@@ -107,6 +112,16 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    #[command(subcommand)]
+    Install(install::Install),
+    #[command(subcommand)]
+    Replace(replace::Replace),
+    #[command(subcommand)]
+    Case(case::Case),
+    #[command(subcommand)]
+    Text(text::Text),
+    #[command(subcommand)]
+    Assets(assets::Assets),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -174,6 +189,11 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Install(command) => command.run(&common.office().await?, out).await,
+            Command::Replace(command) => command.run(&common.office().await?, out).await,
+            Command::Case(command) => command.run(&common.office().await?, out).await,
+            Command::Text(command) => command.run(&common.office().await?, out).await,
+            Command::Assets(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

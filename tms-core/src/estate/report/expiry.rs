@@ -131,7 +131,7 @@ impl Estate {
         })
     }
 
-    async fn entry(&self, id: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
+    pub(super) async fn entry(&self, id: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
         Ok(match self.store.get(&Key::Roster(id)).await? {
             Some(Versioned {
                 record: Record::Roster(entry),

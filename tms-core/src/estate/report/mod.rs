@@ -5,11 +5,15 @@
 //! check-ins said is in a report up to its [`AsOf`].
 
 mod activity;
+mod asset;
+mod case;
 mod expiry;
 mod fleet;
 mod row;
 
 pub use activity::{CheckInRow, FailureRow};
+pub use asset::AssetRow;
+pub use case::{CaseRow, words};
 pub use expiry::{ExpiryPage, ExpiryRow};
 pub use fleet::{StandingRow, TerminalPage, TerminalRow, VersionRow};
 pub use row::{OnDay, Row, csv, rfc3339};
