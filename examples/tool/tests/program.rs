@@ -44,6 +44,8 @@ fn help_is_enough_to_learn_from() {
         "case",
         "text",
         "assets",
+        "policy",
+        "access",
     ];
     for command in commands {
         assert!(

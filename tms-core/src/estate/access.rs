@@ -33,6 +33,8 @@ pub enum Permission {
     Publish,
     /// Plan tasks, and queue packages for single terminals.
     Plan,
+    /// Write parameter templates, and what branches, models, merchants and terminals set.
+    ManageParameters,
     /// Make and change operators and roles.
     ManageOperators,
     /// Read the audit log.
@@ -53,7 +55,7 @@ pub enum Permission {
 
 impl Permission {
     /// All there are.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::View,
         Self::Export,
         Self::ManageOrganisation,
@@ -65,6 +67,7 @@ impl Permission {
         Self::ManageAddresses,
         Self::Publish,
         Self::Plan,
+        Self::ManageParameters,
         Self::ManageOperators,
         Self::Audit,
         Self::Install,
@@ -90,6 +93,7 @@ impl Permission {
             Self::ManageAddresses => "manage_addresses",
             Self::Publish => "publish",
             Self::Plan => "plan",
+            Self::ManageParameters => "manage_parameters",
             Self::ManageOperators => "manage_operators",
             Self::Audit => "audit",
             Self::Install => "install",

@@ -62,9 +62,19 @@ pub struct Binding {
 }
 
 impl Binding {
-    fn subject_mark(relation: Relation, subject: &str) -> String {
+    pub(super) fn subject_mark(relation: Relation, subject: &str) -> String {
         format!("{}/{subject}/", relation.name())
     }
+}
+
+impl Binding {
+    /// Begins the marks of what is bound to an object.
+    pub(super) fn object_mark(relation: Relation, object: &str) -> String {
+        format!("{}/{object}/", relation.name())
+    }
+
+    /// The mark that a binding has while it holds.
+    pub(super) const HOLDS: &str = "holds";
 }
 
 impl Entity for Binding {
@@ -77,10 +87,10 @@ impl Entity for Binding {
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        let object = format!("{}/{}/", self.relation.name(), self.object);
+        let object = Self::object_mark(self.relation, &self.object);
         let mut marks = vec![("object", format!("{object}{:020}", u64::MAX.saturating_sub(self.from)))];
         if self.until.is_none() {
-            marks.push(("holds", object));
+            marks.push((Self::HOLDS, object));
         }
         marks
     }
@@ -206,8 +216,8 @@ impl Estate {
     ) -> Result<Vec<Binding>, EstateError> {
         let query = Query::Marked {
             kind: Binding::KIND,
-            mark: if now { "holds" } else { "object" }.to_owned(),
-            prefix: format!("{}/{object}/", relation.name()),
+            mark: if now { Binding::HOLDS } else { "object" }.to_owned(),
+            prefix: Binding::object_mark(relation, object),
             after: None,
         };
         self.visible_bindings(actor, &query).await

@@ -80,6 +80,7 @@ impl Estate {
             decoding: Decoding::default(),
             last_check_in: None,
             next_contact: None,
+            slot: None,
             logical: Vec::new(),
             revoked: false,
             resend_parameters: false,

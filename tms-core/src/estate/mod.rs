@@ -8,6 +8,7 @@ mod binding;
 mod branch;
 mod case;
 mod consumer;
+mod contact;
 mod daily;
 mod enrol;
 mod expiry;
@@ -15,17 +16,24 @@ mod install;
 mod key_load;
 mod notice;
 mod operator;
+mod parameters;
+mod preview;
 mod proposal;
 mod publish;
 mod queue;
 mod registration;
+mod release;
 mod replacement;
 pub mod report;
 mod represent;
 mod rollup;
+mod task;
+mod template;
 mod text;
+mod trust;
 mod whereabouts;
 
+pub use crate::server::contact::{AccessPoint, ClassPolicy};
 pub use access::{Actor, Denied, Permission};
 pub use asset::{MAX_FINDINGS, Stocktaking};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
@@ -43,18 +51,27 @@ pub use install::{
 pub use key_load::{KeyLoad, LoadedKey};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
+pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, TemplateVersion};
+pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub(crate) use registration::{Decided, Desk};
+pub use release::Unfit;
+pub(crate) use release::Withdrawn;
 pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress};
+pub use task::{StageProgress, TaskCommand, TaskProgress};
+pub use template::{LayerDraft, LayerView};
 pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
 pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
+use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
 use crate::rule::asset::ListError;
+use crate::rule::policy::PolicyError;
+use crate::rule::template::TemplateError;
 use crate::rule::text::TextError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
@@ -62,7 +79,7 @@ use crate::store::{
 };
 use std::sync::Arc;
 use thiserror::Error;
-use tms_proto::package::{PackageError, TrustStore};
+use tms_proto::package::{PackageError, TrustError, TrustStore};
 use tms_proto::tlv::DecodeError;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -77,6 +94,8 @@ pub struct Estate {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     trust: TrustStore,
+    /// Seals secret parameters, where there is a key for that.
+    secrets: Option<Arc<dyn SecretKeeper>>,
     /// Verifying a password takes time and memory on purpose; this is how many may at once.
     sign_ins: Arc<Semaphore>,
     /// One representation is made at a time: each takes much memory.
@@ -96,7 +115,10 @@ pub enum EstateError {
     /// A package is not as it should be.
     #[error("package refused: {0}")]
     Package(#[from] PackageError),
-    /// A package file or a certificate cannot be read.
+    /// A trust store does not follow the present one.
+    #[error("trust store refused: {0}")]
+    Trust(#[from] TrustError),
+    /// A package file, a trust store or a certificate cannot be read.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
     /// Reading a package file failed.
@@ -139,6 +161,15 @@ pub enum EstateError {
     /// The same package waits for the terminal already.
     #[error("the package is queued for terminal {0} already, as action {1}")]
     Queued(TerminalId, u64),
+    /// The package does not fit the terminal now.
+    #[error("package does not fit: {0}")]
+    Unfit(#[from] Unfit),
+    /// Only released packages are queued.
+    #[error("package {0} is {1}, not released")]
+    NotReleased(String, &'static str),
+    /// What it stands at does not allow that.
+    #[error("{0} is {1}: it is not there to {2}")]
+    State(String, &'static str, &'static str),
     /// The actor may not.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -160,6 +191,15 @@ pub enum EstateError {
     /// It cannot go while something is in it.
     #[error("{0} still has {1}")]
     InUse(String, &'static str),
+    /// A task cannot be carried out as it is written.
+    #[error("task: {0}")]
+    Task(#[from] crate::rule::task::Invalid),
+    /// A task's state does not allow it.
+    #[error(transparent)]
+    NotAllowed(#[from] crate::rule::task::state::NotAllowed),
+    /// A check-in policy is not as it must be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),
@@ -184,6 +224,12 @@ pub enum EstateError {
     /// There is no event of this number.
     #[error("there is no event {0} to acknowledge")]
     BadAcknowledgement(Sequence),
+    /// A template or a layer is not as it must be.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// There are no parameters for a terminal, or for any.
+    #[error(transparent)]
+    Parameters(ParameterError),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
@@ -205,9 +251,17 @@ impl Estate {
             clock,
             entropy,
             trust,
+            secrets: None,
             sign_ins: Arc::new(Semaphore::new(operator::SIGN_INS)),
             encoding: Arc::default(),
         }
+    }
+
+    /// The estate with a keeper of secret parameters: without one there are none.
+    #[must_use]
+    pub fn with_secrets(mut self, keeper: Arc<dyn SecretKeeper>) -> Self {
+        self.secrets = Some(keeper);
+        self
     }
 
     /// An entity and its version, if it is there.
@@ -260,6 +314,16 @@ impl Estate {
             terminal,
             actor: actor.name().to_owned(),
             kind,
+        }
+    }
+}
+
+impl From<ParameterError> for EstateError {
+    fn from(error: ParameterError) -> Self {
+        match error {
+            ParameterError::Store(error) => Self::Store(error),
+            ParameterError::UnknownTerminal(id) => Self::UnknownTerminal(id.to_string()),
+            other => Self::Parameters(other),
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
+use super::contact::check_addresses;
 use super::expiry::Expiry;
+use super::rollup::put;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
     Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
@@ -48,6 +50,23 @@ pub enum Act {
         /// Which terminal.
         terminal: TerminalId,
     },
+    /// Has terminals call an access at other addresses.
+    ChangeAddress {
+        /// The access's name.
+        access: String,
+        /// Telephone numbers, or `host:port`: 1 to 8, in the order in which they are tried.
+        addresses: Vec<String>,
+    },
+    /// Replaces the estate's trust store: whose signatures packages need.
+    ChangeTrust {
+        /// The signed trust store, encoded, in hexadecimal.
+        trust: String,
+    },
+    /// Has packages wait for another operator's approval before they are released, or not.
+    ChangeApproval {
+        /// Whether they wait.
+        approval: bool,
+    },
 }
 
 impl Act {
@@ -58,6 +77,8 @@ impl Act {
             Self::Retire { .. } => Permission::Retire,
             Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } => Permission::ManageKeys,
             Self::Blacklist { .. } => Permission::ChangeState,
+            Self::ChangeAddress { .. } => Permission::ManageAddresses,
+            Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => Permission::ManageTrust,
         }
     }
 
@@ -67,6 +88,7 @@ impl Act {
             Self::ChangeIdentity { terminal, .. }
             | Self::ChangeMainKey { terminal, .. }
             | Self::Blacklist { terminal } => [*terminal].into(),
+            Self::ChangeAddress { .. } | Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => BTreeSet::new(),
         }
     }
 }
@@ -137,7 +159,7 @@ impl Estate {
     /// [`EstateError::Denied`] where the actor may not do it either; [`EstateError::UnknownTerminal`];
     /// [`EstateError::Invalid`].
     pub async fn propose(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
-        let proposal = self.drafted(actor, act, reason).await?;
+        let proposal = self.draft_proposal(actor, act, reason).await?;
         let deed = Deed {
             act: "proposal.make",
             subject: proposal.id.clone(),
@@ -150,17 +172,17 @@ impl Estate {
     }
 
     /// A proposal that the actor may make, to be committed.
-    pub(super) async fn drafted(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
+    pub(super) async fn draft_proposal(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
         super::branch::text("reason", reason, 200)?;
-        let terminals = act.terminals();
-        if !(1..=MAX_RETIRED).contains(&terminals.len()) {
+        if let Act::Retire { terminals } = &act
+            && !(1..=MAX_RETIRED).contains(&terminals.len())
+        {
             return Err(EstateError::Invalid("terminals", "must be 1 to 100"));
         }
-        let branch = self.common_branch(&terminals).await?;
+        let branch = self.branch_of_act(&act).await?;
         actor.demand(act.permission(), &branch)?;
-        for terminal in &terminals {
-            self.known(&Caller::Id(*terminal)).await?;
-        }
+        // what could not be done is not proposed
+        self.changes_of(actor, &act).await?;
         let now = self.clock.now();
         let mut random = [0; 8];
         self.entropy.fill(&mut random);
@@ -189,7 +211,7 @@ impl Estate {
                 return Err(EstateError::SecondOperator);
             }
             // A terminal may have been moved meanwhile: where it is now counts.
-            let branch = self.common_branch(&proposal.act.terminals()).await?;
+            let branch = self.branch_of_act(&proposal.act).await?;
             actor.demand(proposal.act.permission(), &proposal.branch)?;
             actor.demand(proposal.act.permission(), &branch)?;
             let mut changes = self.changes_of(actor, &proposal.act).await?;
@@ -270,7 +292,15 @@ impl Estate {
         }
     }
 
-    /// The lowest branch that covers all of them.
+    /// The lowest branch that covers all that an act concerns.
+    async fn branch_of_act(&self, act: &Act) -> Result<BranchPath, EstateError> {
+        Ok(match act {
+            Act::ChangeAddress { access, .. } => self.access(access).await?.1.branch,
+            _ => self.common_branch(&act.terminals()).await?,
+        })
+    }
+
+    /// The lowest branch that covers all of them; head office for none.
     async fn common_branch(&self, terminals: &BTreeSet<TerminalId>) -> Result<BranchPath, StoreError> {
         let mut common: Option<BranchPath> = None;
         for terminal in terminals {
@@ -339,6 +369,14 @@ impl Estate {
                     Change::Append(event),
                 ])
             }
+            Act::ChangeAddress { access, addresses } => {
+                check_addresses(addresses)?;
+                let (version, mut access) = self.access(access).await?;
+                access.addresses.clone_from(addresses);
+                Ok(vec![put(Some(version), &access)?])
+            }
+            Act::ChangeTrust { trust } => self.trust_changes(trust).await,
+            Act::ChangeApproval { approval } => Ok(self.approval_changes(*approval).await?),
         }
     }
 

@@ -2,8 +2,11 @@
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
+use super::release::Release;
+use super::rollup::put;
 use super::{Estate, EstateError};
-use crate::store::{BranchPath, Change, EventKind, Expect, Package, PackageRef, StoreError};
+use crate::rule::release::ReleaseState;
+use crate::store::{BranchPath, Change, EventKind, Expect, NeededRelease, Package, PackageRef, StoreError};
 use serde_json::json;
 use tms_proto::digest::Digest;
 use tms_proto::package::{PackageError, PackageFile, Parsed};
@@ -11,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 impl Estate {
     /// Publishes a package file. Its signatures are verified against the estate's trust store, its content against the
-    /// manifest, before it can be queued for anybody. Publishing the same file again changes nothing.
+    /// manifest, before it can be queued for anybody. It is released at once, or a draft where the estate demands
+    /// [approval](Self::release_approval). Publishing the same file again changes nothing.
     ///
     /// # Errors
     /// [`EstateError::Package`] where the signatures are not those that are demanded, or the package has expired;
@@ -25,7 +29,7 @@ impl Estate {
         let mut prefix = Vec::new();
         let head = read_head(file, &mut prefix).await?;
         let now = self.clock.now();
-        let verified = head.manifest.verify(&self.trust, Some(now))?;
+        let verified = head.manifest.verify(&self.trust().await?, Some(now))?;
         let manifest = verified.manifest();
 
         let offset = usize::try_from(head.content_offset).map_err(|_| PackageError::Size)?;
@@ -52,6 +56,10 @@ impl Estate {
             block_map: manifest.block_map.as_ref().map(|map| map.digest),
             representations: Vec::new(),
         };
+        let needed = manifest.dependencies.iter().map(|needed| NeededRelease {
+            component: needed.component.clone(),
+            order: needed.order,
+        });
         let record = Package {
             package: package.clone(),
             kind: manifest.kind,
@@ -60,7 +68,17 @@ impl Estate {
             models: manifest.models.clone(),
             published: now,
             actor: actor.name().to_owned(),
+            order: manifest.order,
+            min_from: manifest.min_from,
+            dependencies: needed.collect(),
+            // nobody waits for an approval that nobody asks for
+            state: match self.release_approval().await? {
+                true => ReleaseState::Draft,
+                false => ReleaseState::Released,
+            },
+            approver: None,
         };
+        let found_by = put(None, &Release::of(&record))?;
         let event = self.event(actor, None, EventKind::Published { manifest: name });
         let deed = Deed {
             act: "package.publish",
@@ -68,7 +86,11 @@ impl Estate {
             branch: BranchPath::head_office(),
             detail: json!({ "component": package.component, "version": package.version, "content": package.content }),
         };
-        let changes = vec![Change::Put(Expect::Absent, record.into()), Change::Append(event)];
+        let changes = vec![
+            Change::Put(Expect::Absent, record.into()),
+            found_by,
+            Change::Append(event),
+        ];
         match self.commit(actor, &deed, changes).await {
             // It was published before, and is the same: its name is the digest of its manifest.
             Ok(()) | Err(StoreError::Conflict) => Ok(package),

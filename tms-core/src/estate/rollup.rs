@@ -207,7 +207,7 @@ impl Estate {
     async fn size(&self, id: TerminalId, action: ActionId) -> Result<Option<u64>, StoreError> {
         let found = self.store.get(&Key::Assignment(id, action)).await?;
         Ok(found.and_then(|found| match found.record {
-            Record::Assignment(assignment) => Some(assignment.package.size),
+            Record::Assignment(assignment) => assignment.order.package().map(|package| package.size),
             _ => None,
         }))
     }

@@ -5,6 +5,7 @@ pub mod drift;
 pub mod name;
 pub mod number;
 pub mod policy;
+pub mod release;
 pub mod relocation;
 pub mod slot;
 pub mod task;

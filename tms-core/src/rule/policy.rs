@@ -1,6 +1,6 @@
 //! Check-in policy: how often the terminals of a class call, on which days and at which hours.
 
-use crate::store::Holder;
+use crate::store::{BranchPath, Holder, TerminalId};
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -84,35 +84,57 @@ pub struct Hours {
     pub minutes: u16,
 }
 
-/// The class of terminals that a policy is for: all that each field says, which says nothing where it is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The class of terminals that a policy is for: those that agree in everything that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Class {
-    /// A branch and all below it, by its path from head office.
-    pub branch: Vec<String>,
+    /// A branch and all below it.
+    pub branch: BranchPath,
     /// The vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
     /// The model.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The link: `modem`, `tcp`, `gprs` and so on, as terminals name theirs.
+    /// The link, as the access side sees the call: `modem` or `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// This one terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalId>,
+}
+
+impl Default for Class {
+    /// All terminals.
+    fn default() -> Self {
+        Self {
+            branch: BranchPath::head_office(),
+            vendor: None,
+            model: None,
+            link: None,
+            terminal: None,
+        }
+    }
 }
 
 impl Class {
     /// Whether a terminal is of this class.
     #[must_use]
-    pub fn covers(&self, branch: &[String], holder: &Holder, link: &str) -> bool {
-        branch.starts_with(&self.branch)
+    pub fn covers(&self, terminal: TerminalId, branch: &BranchPath, holder: &Holder, link: &str) -> bool {
+        self.branch.covers(branch)
             && self.vendor.as_ref().is_none_or(|vendor| *vendor == holder.vendor)
             && self.model.as_ref().is_none_or(|model| *model == holder.model)
             && self.link.as_deref().is_none_or(|wanted| wanted == link)
+            && self.terminal.is_none_or(|wanted| wanted == terminal)
     }
 
-    /// How much it says: of the classes that cover a terminal, the one that says most counts.
+    /// How much it says: of the classes that cover a terminal, the one that says most counts. One that names a single
+    /// terminal says more than any other; each step down the tree of branches counts as much as vendor, model or link.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub fn weight(&self) -> (bool, usize) {
         let named = [&self.model, &self.vendor, &self.link].into_iter().flatten().count();
-        self.branch.len().saturating_add(named)
+        let depth = self.branch.line().len();
+        (self.terminal.is_some(), depth.saturating_add(named))
     }
 }
 
@@ -167,6 +189,12 @@ impl CheckInPolicy {
             .map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    /// Whether it asks for days or hours, so that the place's time zone matters.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        !self.hours.is_empty() || self.days != Days::ALL
+    }
+
     /// The times from which the next contact of a terminal may be taken, in ascending order and apart from each other:
     /// what is open from `now + period - tolerance` to `now + period + tolerance`, or the next opening after it where
     /// nothing is. There is always one.
@@ -176,7 +204,7 @@ impl CheckInPolicy {
     #[must_use]
     pub fn spans(&self, now: u64, zone: &TimeZone) -> Vec<Window> {
         let wanted = self.wanted(now);
-        if self.hours.is_empty() && self.days == Days::ALL {
+        if !self.is_local() {
             return vec![wanted];
         }
         let openings = self.openings(wanted.from, zone);
@@ -198,7 +226,7 @@ impl CheckInPolicy {
             from,
             until: from.saturating_add(u64::from(self.period).max(DAY)),
         };
-        if self.hours.is_empty() && self.days == Days::ALL {
+        if !self.is_local() {
             return vec![reach];
         }
         let openings = self.openings(from, zone).into_iter();

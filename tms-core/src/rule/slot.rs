@@ -182,6 +182,13 @@ impl Load {
         }
     }
 
+    /// Whether there is room for a booking more. What is given out of one line is less than the line has: a long call on it
+    /// takes a quarter that is empty.
+    const fn has_room(self, more: Self, capacity: Self) -> bool {
+        let open = capacity.seconds > 0 && capacity.calls > 0;
+        open && (self.seconds == 0 || self.book(more).fits(capacity))
+    }
+
     const fn fits(self, capacity: Self) -> bool {
         self.seconds <= capacity.seconds && self.calls <= capacity.calls
     }
@@ -253,6 +260,15 @@ pub fn allocate(access: &Access, request: &Request, chance: u64, ledger: impl Fn
         Place::new(part, seconds, capacity, &ledger)
     };
     place.unwrap_or_else(nowhere).slot(true)
+}
+
+/// Whether a slot that was found still has room in what the ledger says now. `ledger` is without the slot itself.
+#[must_use]
+pub fn fits(access: &Access, slot: &Slot, urgent: bool, ledger: impl Fn(u64) -> Load) -> bool {
+    let capacity = access.capacity(urgent);
+    slot.bookings
+        .iter()
+        .all(|booking| ledger(booking.quarter).has_room(booking.load, capacity))
 }
 
 /// Over how many seconds the terminals that an outage has kept from calling are to be spread, so that they come back no
@@ -360,9 +376,7 @@ impl Place {
             let before = ledger(quarter);
             let after = before.book(load);
             place.fill = place.fill.max(after.fill(capacity));
-            // What is given out of one line is less than the line has: a long call on it takes a quarter that is empty.
-            let open = capacity.seconds > 0 && capacity.calls > 0;
-            place.free &= open && (before.seconds == 0 || after.fits(capacity));
+            place.free &= before.has_room(load, capacity);
             place.bookings.push(Booking { quarter, load });
             (at, left) = (at.saturating_add(taken), left - taken);
         }

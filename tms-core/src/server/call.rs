@@ -1,6 +1,7 @@
 //! One call, from the hello to the goodbye.
 
 use super::Inner;
+use super::contact::Asked;
 use super::online::Arrival;
 use super::plan;
 use super::record::{CallError, Facts};
@@ -43,6 +44,7 @@ pub(super) async fn run(inner: &Arc<Inner>, incoming: Incoming, number: u64) {
         inner,
         number,
         begun: Instant::now(),
+        link: link(&peer, &profile),
         peer,
         caller: None,
         permit: None,
@@ -61,6 +63,8 @@ struct Call<'a> {
     number: u64,
     begun: Instant,
     peer: PeerInfo,
+    /// How it called, as policies say it.
+    link: &'static str,
     caller: Option<Box<Known>>,
     /// Held from the hello to the end of the call. A call that ends before its handshake succeeded pays more for it.
     permit: Option<Permit>,
@@ -172,11 +176,27 @@ impl Call<'_> {
     /// Ends a call whose step could not be done: the terminal is asked to come back, and nothing is lost.
     fn fail(&self, session: &mut ServerSession, now: tms_proto::machine::Instant, error: &CallError) {
         warn!(%error, "call cannot go on");
-        let retry = Some(self.inner.options.retry_after);
+        let retry = self.retry_after(self.inner.options.retry_after);
         let code = ResultCode::StorageUnavailable;
-        if session.reject(now, reject(code, "try again later", retry)).is_err() {
-            let _ = session.busy(now, self.inner.options.retry_after, Some(code));
+        if session
+            .reject(now, reject(code, "try again later", Some(retry)))
+            .is_err()
+        {
+            let _ = session.busy(now, retry, Some(code));
         }
+    }
+
+    /// When a caller that cannot be served may try again: later, at any time, while those come back that an outage has kept
+    /// from calling.
+    fn retry_after(&self, least: u32) -> u32 {
+        let services = &self.inner.services;
+        let spread = self.inner.contacts.spread(services.clock.now());
+        if spread == 0 {
+            return least;
+        }
+        let mut chance = [0; 4];
+        services.entropy.fill(&mut chance);
+        least.saturating_add(u32::from_be_bytes(chance).checked_rem(spread).unwrap_or_default())
     }
 
     async fn event(
@@ -220,6 +240,7 @@ impl Call<'_> {
         match inner.admission.handshake(&self.peer, now) {
             Decision::Admit(permit) => self.permit = Some(permit),
             Decision::Busy { retry_after } => {
+                let retry_after = self.retry_after(retry_after);
                 debug!(retry_after, "handshake limit, caller turned away");
                 session.busy(now, retry_after, Some(ResultCode::Busy))?;
                 return Ok(());
@@ -464,13 +485,27 @@ impl Call<'_> {
         let time = inner.services.clock.now();
         let mut chance = [0; 8];
         inner.services.entropy.fill(&mut chance);
-        let next_contact = inner.options.contact.next(time, u64::from_be_bytes(chance));
+        let chance = u64::from_be_bytes(chance);
+        let otherwise = inner.options.contact.next(time, chance);
         if caller.recovery {
             info!("certificate expired, only its renewal is offered");
-            session.plan(now, plan::recovery(&pending.known.terminal.record, next_contact))?;
+            session.plan(now, plan::recovery(&pending.known.terminal.record, otherwise))?;
             return Ok(());
         }
-        let planned = inner.decide(&mut pending.known, &report, next_contact).await?;
+        let decided = inner.decide(&pending.known, &report, otherwise).await?;
+        let mut planned = decided.planned;
+        let asked = Asked {
+            known: &pending.known,
+            link: self.link,
+            now: time,
+            chance,
+        };
+        let mut contact = inner.contacts.next(&*inner.services.store, &asked).await?;
+        if let Some(seconds) = decided.retry_after {
+            // It has not had its turn in a task: it is asked back before its time, and the slot stays its.
+            contact.next.from = contact.next.from.min(time.saturating_add(u64::from(seconds)));
+        }
+        planned.plan.next_contact = contact.next;
         let expires = time.saturating_add(u64::from(inner.options.ticket_lifetime));
         let ticket = inner.tickets.issue(caller.id, expires, &*inner.services.entropy);
         let mut plan = planned.plan;
@@ -481,7 +516,7 @@ impl Call<'_> {
             key: ticket.key.clone(),
             lifetime: inner.options.ticket_lifetime,
         });
-        caller.objects = plan::objects(&pending.known.assignments);
+        caller.objects = decided.objects;
         session.plan(now, plan)?;
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
@@ -502,7 +537,10 @@ impl Call<'_> {
             used_ticket: pending.used_ticket,
             ticket: ticket.map(|ticket| ticket.sealed),
             standing: planned.standing,
-            next_contact,
+            offered: planned.offered,
+            reserved: decided.reserved,
+            next_contact: contact.next,
+            booking: contact.booking,
             refused: Vec::new(),
             texts,
             elapsed: 0,
@@ -527,17 +565,11 @@ impl Call<'_> {
         // Only now is it known to be alive: a replay must not end another call of the terminal's.
         caller.arrival = self.inner.online.arrive(caller.id, self.number, &facts.peer);
         facts.elsewhere = caller.arrival.elsewhere.take();
-        self.inner.record_check_in(pending.known, &facts).await?;
+        let next_contact = self.inner.record_check_in(pending.known, &mut facts).await?;
         info!(mode = facts.mode, trigger = %facts.report.trigger.kind, contact = facts.report.contact, "checked in");
         let numbers: Vec<u32> = facts.report.results.iter().map(|result| result.number).collect();
-        if !numbers.is_empty() {
-            session.send(
-                now,
-                ResultAck {
-                    numbers,
-                    next_contact: None,
-                },
-            )?;
+        if !numbers.is_empty() || next_contact.is_some() {
+            session.send(now, ResultAck { numbers, next_contact })?;
         }
         Ok(())
     }
@@ -706,6 +738,12 @@ impl Call<'_> {
             self.inner.online.leave(caller.id, self.number);
         }
     }
+}
+
+/// How a call came, as far as the access side has seen it.
+const fn link(peer: &PeerInfo, profile: &LinkProfile) -> &'static str {
+    let dialled = profile.bits_per_second.is_some() || peer.caller.is_some() || peer.called.is_some();
+    if dialled { "modem" } else { "tcp" }
 }
 
 fn remembered(terminal: &Terminal) -> Option<Remembered> {

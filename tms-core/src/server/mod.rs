@@ -4,6 +4,7 @@
 //! terminal gets is decided by [`plan`], a function of records.
 
 mod call;
+pub mod contact;
 mod node;
 mod online;
 pub mod plan;
@@ -12,6 +13,7 @@ mod register;
 pub mod representation;
 mod seal;
 mod text;
+mod withdrawn;
 
 pub use node::{Node, NodeError};
 pub use plan::ContactPolicy;
@@ -24,6 +26,7 @@ use crate::custody::MainKeys;
 use crate::entropy::Entropy;
 use crate::store::Store;
 use crate::transport::{Incoming, Listener};
+use contact::Contacts;
 use online::Online;
 use std::io;
 use std::sync::Arc;
@@ -34,6 +37,7 @@ use tms_proto::handshake::Suite;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use withdrawn::WithdrawnPackages;
 
 /// What a server stands on.
 #[derive(Clone)]
@@ -65,7 +69,7 @@ pub struct Options {
     pub call_budget: Duration,
     /// How long a ticket may be used, in seconds.
     pub ticket_lifetime: u32,
-    /// When terminals are told to call again.
+    /// When terminals are told to call again, where the estate has no [policy](contact::ClassPolicy) for them.
     pub contact: ContactPolicy,
     /// Seconds after which a terminal that could not be served may try again.
     pub retry_after: u32,
@@ -100,6 +104,8 @@ struct Inner {
     options: Options,
     admission: Admission,
     online: Online,
+    contacts: Contacts,
+    withdrawn: WithdrawnPackages,
     stop: CancellationToken,
     sessions: TaskTracker,
     count: AtomicU64,
@@ -112,6 +118,7 @@ impl Server {
     #[must_use]
     pub fn new(services: Services, node: Node, anchors: Anchors, tickets: TicketKey, options: Options) -> Self {
         let admission = Admission::new(options.admission.clone());
+        let contacts = Contacts::new(options.contact, options.call_budget);
         let inner = Inner {
             services,
             node,
@@ -120,6 +127,8 @@ impl Server {
             options,
             admission,
             online: Online::default(),
+            contacts,
+            withdrawn: WithdrawnPackages::default(),
             stop: CancellationToken::new(),
             sessions: TaskTracker::new(),
             count: AtomicU64::new(0),

@@ -1,7 +1,10 @@
 //! The records that a store keeps.
 
-use super::{Document, Kind, RosterEntry};
+use super::{Assignment, Document, Kind, RosterEntry};
+use crate::rule::release::ReleaseState;
 use crate::rule::relocation::Observed;
+use crate::rule::slot::Booking;
+use crate::rule::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tms_proto::code::{ComponentKind, RegisterIntent, Representation, ResultCode, Stage, TriggerKind};
@@ -104,6 +107,9 @@ pub struct Terminal {
     /// When it was told to call next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_contact: Option<NextContact>,
+    /// What its next contact has booked of an access, where its policy names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<BookedSlot>,
     /// Logical terminals that it reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical: Vec<LogicalTerminal>,
@@ -160,6 +166,15 @@ impl Decoding {
     pub fn is_none(&self) -> bool {
         self.forms.is_empty()
     }
+}
+
+/// What a terminal's next contact has booked of an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookedSlot {
+    /// The access.
+    pub access: String,
+    /// What is booked of it, in ascending order of quarters.
+    pub bookings: Vec<Booking>,
 }
 
 /// A credential that was verified and is remembered.
@@ -229,6 +244,31 @@ pub struct Package {
     pub published: u64,
     /// By whom.
     pub actor: String,
+    /// Where it stands in the order of its component's releases: higher is newer. Zero where an earlier version of this
+    /// library took it in.
+    #[serde(default)]
+    pub order: u64,
+    /// The least release from which a terminal can go to it, where something is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_from: Option<u64>,
+    /// What else must be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<NeededRelease>,
+    /// Whether it may be queued.
+    #[serde(default)]
+    pub state: ReleaseState,
+    /// Who approved it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+}
+
+/// A component that a package needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededRelease {
+    /// The component.
+    pub component: String,
+    /// Its least release.
+    pub order: u64,
 }
 
 /// A package by name: all that a plan says of it.
@@ -270,40 +310,6 @@ pub struct RepresentationRef {
     /// With a delta: digest of the content that it is against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Digest>,
-}
-
-/// That one terminal gets one package, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    /// Whose.
-    pub terminal: TerminalId,
-    /// The action's id.
-    pub action: ActionId,
-    /// What.
-    pub package: PackageRef,
-    /// How far the terminal said that it has come.
-    pub stage: Stage,
-    /// How it went.
-    pub code: ResultCode,
-    /// The terminal's attempt, zero before the first.
-    pub attempt: u16,
-    /// The terminal's own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// Whether it is over: only open assignments come into a plan.
-    pub closed: bool,
-    /// The terminal could not decode a representation of the content, and gets it whole.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole: bool,
-    /// Number of the last result that was recorded; a lower one is an old one.
-    #[serde(default)]
-    pub result: u32,
-    /// When it was queued, in seconds since 1970 UTC.
-    pub created: u64,
-    /// When it last changed, in seconds since 1970 UTC.
-    pub updated: u64,
-    /// Who queued it.
-    pub actor: String,
 }
 
 /// Something that happened, kept for ever.
@@ -348,6 +354,13 @@ pub enum EventKind {
         /// The package.
         manifest: Digest,
     },
+    /// A package's release state was changed.
+    ReleaseChanged {
+        /// The package.
+        manifest: Digest,
+        /// The new state.
+        state: ReleaseState,
+    },
     /// A package was queued for a terminal.
     Queued {
         /// The action.
@@ -384,6 +397,15 @@ pub enum EventKind {
         code: ResultCode,
         /// The attempt.
         attempt: u16,
+    },
+    /// A task stands somewhere else.
+    TaskMoved {
+        /// The task.
+        task: u64,
+        /// Where it stands now.
+        to: TaskState,
+        /// The stage that it has come to, from 0.
+        stage: u16,
     },
     /// A terminal registered on line.
     Registered(RegistrationSummary),
@@ -441,6 +463,7 @@ impl EventKind {
             Self::Retired => "retired",
             Self::Published { .. } => "published",
             Self::Represented { .. } => "represented",
+            Self::ReleaseChanged { .. } => "release_changed",
             Self::Queued { .. } => "queued",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",
@@ -448,6 +471,7 @@ impl EventKind {
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
             Self::Result { .. } => "result",
+            Self::TaskMoved { .. } => "task_moved",
             Self::Registered(_) => "registered",
             Self::RegistrationRefused { .. } => "registration_refused",
             Self::Replaced { .. } => "replaced",

@@ -1,10 +1,14 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
+use crate::rule::release::ReleaseState;
 use crate::rule::relocation::{Observed, ObservedCaller};
+use crate::rule::slot::{Booking, Load};
+use crate::rule::task::{Standing, State};
 use crate::store::{
-    ActionId, Assignment, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event, EventKind,
-    Holder, InventoryRecord, KeyId, Kind, Package, PackageRef, PlanStanding, RegistrationSummary, RepresentationRef,
-    RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState, WaitingText,
+    ActionId, Assignment, BookedSlot, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event,
+    EventKind, Holder, InventoryRecord, KeyId, Kind, NeededRelease, Order, Package, PackageRef, PlanStanding,
+    RegistrationSummary, RepresentationRef, RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
+    WaitingText,
 };
 use crate::transport::Trust;
 use bytes::Bytes;
@@ -70,6 +74,17 @@ pub fn terminal(id: u64) -> Terminal {
             jitter: Some(60),
             redial_delay: Some(30),
             redial_max: Some(5),
+        }),
+        slot: Some(BookedSlot {
+            access: "main".to_owned(),
+            bookings: vec![Booking {
+                quarter: (NOW + 86_400) / 900,
+                load: Load {
+                    seconds: 18,
+                    calls: 1,
+                    placed: [1, 0, 0],
+                },
+            }],
         }),
         logical: vec![LogicalTerminal {
             merchant: "123456789012345".to_owned(),
@@ -149,26 +164,36 @@ pub fn package(number: u64) -> Package {
         models: vec!["t-1000".to_owned(), "t-2000".to_owned()],
         published: NOW,
         actor: "operator".to_owned(),
+        order: number,
+        min_from: Some(1),
+        dependencies: vec![NeededRelease {
+            component: "kernel".to_owned(),
+            order: 4,
+        }],
+        state: ReleaseState::Approved,
+        approver: Some("second".to_owned()),
     }
 }
 
 /// An open assignment of package 1.
 #[must_use]
 pub fn assignment(terminal: u64, action: u64) -> Assignment {
-    Assignment {
-        terminal: TerminalId(terminal),
-        action: ActionId(action),
+    let order = Order::Install {
         package: package_ref(1),
+    };
+    let new = Assignment::new(TerminalId(terminal), ActionId(action), order, NOW, "operator");
+    Assignment {
+        standing: Standing {
+            state: State::Downloading,
+            reported: 5,
+            ..Standing::NEW
+        },
         stage: Stage::Downloading,
-        code: ResultCode::Success,
         attempt: 2,
         text: Some("half way".to_owned()),
-        closed: false,
         whole: true,
-        result: 5,
-        created: NOW,
         updated: NOW + 60,
-        actor: "operator".to_owned(),
+        ..new
     }
 }
 
@@ -270,6 +295,10 @@ pub fn events(terminal: u64) -> Vec<Event> {
         EventKind::Retired,
         EventKind::Published { manifest },
         EventKind::Represented { manifest },
+        EventKind::ReleaseChanged {
+            manifest,
+            state: ReleaseState::Withdrawn,
+        },
         EventKind::Queued { action, manifest },
         EventKind::Cancelled { action },
         EventKind::InventoryReported,

@@ -3,14 +3,18 @@
 mod agent;
 mod case;
 mod estate;
+mod fleet;
 mod install;
 #[cfg(unix)]
 mod limit;
+mod release;
 mod replacement;
 mod report;
 mod represent;
 mod serial;
 mod server;
 mod simulation;
+mod slot;
+mod task;
 mod text;
 mod world;

@@ -263,15 +263,27 @@ pub(crate) fn manifest(content: &[u8], counter: u32) -> (Manifest, Option<BlockM
 
 pub(crate) async fn package(content: &[u8], counter: u32) -> Vec<u8> {
     let (manifest, map) = manifest(content, counter);
-    let element = Signed::to_be_signed(&manifest);
+    package_of(&manifest, map.as_ref(), content).await
+}
+
+/// The package file of a manifest, signed by the vendor.
+pub(crate) async fn package_of(manifest: &Manifest, map: Option<&BlockMap>, content: &[u8]) -> Vec<u8> {
     let vendor = key!("vendor");
-    let signature = vendor.sign(Manifest::DOMAIN, &element).await.unwrap().into();
-    let signature = KeySignature {
-        key: vendor.public_key().id(),
-        signature,
-    };
-    let signed = Signed::<Manifest>::assemble(&element, &[signature]).unwrap();
-    [PackageFile::head(&signed, map.as_ref()).unwrap(), content.to_vec()].concat()
+    let signed = sign(manifest, &vendor).await;
+    [PackageFile::head(&signed, map).unwrap(), content.to_vec()].concat()
+}
+
+/// A trust store, signed by `root` or by `vendor`, encoded.
+pub(crate) async fn sign_trust(trust: &TrustStore, signer: &str) -> Vec<u8> {
+    let signer = if signer == "root" { key!("root") } else { key!("vendor") };
+    sign(trust, &signer).await.encode().to_vec()
+}
+
+async fn sign<T: Signable>(what: &T, signer: &PemSigner) -> Signed<T> {
+    let element = Signed::to_be_signed(what);
+    let signature = signer.sign(T::DOMAIN, &element).await.unwrap().into();
+    let key = signer.public_key().id();
+    Signed::assemble(&element, &[KeySignature { key, signature }]).unwrap()
 }
 
 /// A terminal that knows how to call, and nothing else.

@@ -168,6 +168,7 @@ fn words(kind: &EventKind) -> String {
         EventKind::Retired => "removed".into(),
         EventKind::CertificateRenewed => "laid ready a renewed certificate for".into(),
         EventKind::Published { manifest } => format!("published package {}", manifest.short()),
+        EventKind::ReleaseChanged { manifest, state } => format!("package {} is {state}", manifest.short()),
         EventKind::Represented { manifest } => format!("made package {} smaller", manifest.short()),
         EventKind::Queued { action, manifest } => format!("queued package {} as action {action} for", manifest.short()),
         EventKind::Cancelled { action } => format!("withdrew action {action} of"),

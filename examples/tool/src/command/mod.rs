@@ -14,10 +14,12 @@ mod install;
 mod key;
 mod operator;
 mod package;
+mod policy;
 mod publish;
 mod replace;
 mod report;
 mod represent;
+mod task;
 mod terminal;
 mod text;
 
@@ -122,6 +124,11 @@ enum Command {
     Text(text::Text),
     #[command(subcommand)]
     Assets(assets::Assets),
+    Task(task::Task),
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    #[command(subcommand)]
+    Access(policy::Access),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -194,6 +201,9 @@ impl Cli {
             Command::Case(command) => command.run(&common.office().await?, out).await,
             Command::Text(command) => command.run(&common.office().await?, out).await,
             Command::Assets(command) => command.run(&common.office().await?, out).await,
+            Command::Task(command) => command.run(&common.office().await?, out).await,
+            Command::Policy(command) => command.run(&common.office().await?, out).await,
+            Command::Access(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

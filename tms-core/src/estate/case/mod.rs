@@ -313,7 +313,7 @@ impl Estate {
                 }
                 Disposition::Clone => {
                     let act = Act::Blacklist { terminal };
-                    let proposal = self.drafted(actor, act, reason).await?;
+                    let proposal = self.draft_proposal(actor, act, reason).await?;
                     case.note(now, Some(actor.name()), format!("proposal {}", proposal.id));
                     changes.push(put(None, &proposal)?);
                 }

@@ -178,14 +178,24 @@ fn the_class_that_says_most_counts() {
         vendor: Some("PAX".to_owned()),
         ..Class::default()
     };
-    let branch = ["east".to_owned()];
-    assert!(all.covers(&branch, &holder, "tcp") && !modems.covers(&branch, &holder, "tcp"));
-    assert!(modems.covers(&branch, &holder, "modem") && modems.weight() > all.weight());
-    let east = Class {
-        branch: vec!["west".to_owned()],
+    let path = |text: &str| text.parse::<BranchPath>().unwrap();
+    let (id, branch) = (TerminalId(7), path("/east/harbour"));
+    assert!(all.covers(id, &branch, &holder, "tcp") && !modems.covers(id, &branch, &holder, "tcp"));
+    assert!(modems.covers(id, &branch, &holder, "modem") && modems.weight() > all.weight());
+    let of = |text: &str| Class {
+        branch: path(text),
         ..Class::default()
     };
-    assert!(!east.covers(&branch, &holder, "tcp"));
+    assert!(!of("/west").covers(id, &branch, &holder, "tcp") && of("/east").covers(id, &branch, &holder, "tcp"));
+    assert!(of("/east/harbour").weight() > of("/east").weight() && of("/east").weight() > all.weight());
+    let single = Class {
+        terminal: Some(id),
+        ..Class::default()
+    };
+    assert!(single.covers(id, &branch, &holder, "tcp") && !single.covers(TerminalId(8), &branch, &holder, "tcp"));
+    assert!(single.weight() > of("/a/b/c/d/e/f/g").weight());
+    // What an earlier program wrote, or nothing at all, is read.
+    assert_eq!(serde_json::from_str::<Class>("{}").unwrap(), all);
 }
 
 proptest! {
