@@ -6,7 +6,7 @@ use super::plan::{self, Planned};
 use super::representation::decoding;
 use super::text;
 use super::withdrawn::is_held_back;
-use crate::rule::relocation::Observed;
+use crate::rule::relocation::{Observed, clipped};
 use crate::rule::task::Report;
 use crate::rule::task::assignment::Event as Move;
 use crate::store::{
@@ -216,7 +216,7 @@ impl Inner {
             inventory: report.inventory.is_some(),
             contact: report.contact,
             observed: facts.observed.clone(),
-            location: report.location.clone(),
+            location: report.location.as_ref().map(clipped),
         })));
         Ok(changes)
     }
