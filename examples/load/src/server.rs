@@ -71,6 +71,7 @@ pub(crate) async fn server(terminals: u64, object: Vec<u8>) -> Result<(Server, D
         main_keys: Arc::new(keys),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
+        secrets: None,
     };
     let mut server_options = ServerOptions {
         contact: ContactPolicy::default(),
@@ -132,6 +133,7 @@ fn terminal(id: TerminalId) -> Terminal {
         slot: None,
         logical: Vec::new(),
         revoked: false,
+        policy: None,
         resend_parameters: false,
         texts: Vec::new(),
     }

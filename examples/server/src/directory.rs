@@ -179,6 +179,7 @@ impl Directory {
             main_keys: Arc::new(self.main_keys()?),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
+            secrets: None,
         };
         Ok(Server::new(
             services,

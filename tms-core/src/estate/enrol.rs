@@ -83,6 +83,7 @@ impl Estate {
             slot: None,
             logical: Vec::new(),
             revoked: false,
+            policy: None,
             resend_parameters: false,
             texts: Vec::new(),
         };

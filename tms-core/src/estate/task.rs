@@ -3,9 +3,11 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
+use super::release::demand_released;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::rule::task::definition::Invalid;
 use crate::rule::task::{Counts, Definition, Operation, PauseReason, Slot, Work};
+use crate::server::contact::ClassPolicy;
 use crate::store::{
     BranchPath, Change, Document, Entity, Event, EventKind, Expect, Key, Query, StoreError, TerminalId, Versioned,
 };
@@ -415,18 +417,26 @@ impl Estate {
     async fn check_definition(&self, definition: &Definition) -> Result<(), EstateError> {
         definition.check()?;
         for (action, place) in definition.actions.iter().zip(0_usize..) {
-            if let Some(manifest) = action.work.manifest() {
-                self.package(&manifest).await?;
-            }
-            if matches!(
-                action.work,
-                Work::Parameters { .. } | Work::Text { .. } | Work::CheckInPolicy { .. }
-            ) {
-                return Err(Invalid {
-                    place: format!("actions[{place}]"),
-                    what: "cannot be done by a task of this version",
+            match &action.work {
+                Work::Install { manifest } | Work::Download { manifest } => {
+                    demand_released(&self.package(manifest).await?.record)?;
                 }
-                .into());
+                Work::Parameters { template, version } => {
+                    self.parameters().template(template, Some(*version)).await?;
+                }
+                Work::CheckInPolicy { policy } => {
+                    if self.versioned::<ClassPolicy>(policy).await?.is_none() {
+                        return Err(EstateError::Unknown("check-in policy", policy.clone()));
+                    }
+                }
+                Work::Text { .. } => {
+                    return Err(Invalid {
+                        place: format!("actions[{place}]"),
+                        what: "cannot be done by a task of this version",
+                    }
+                    .into());
+                }
+                Work::Remove { .. } | Work::Restart | Work::Register | Work::CollectLogs => {}
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use super::seal::split_ticket_id;
 use super::text;
 use crate::admission::{Decision, Permit};
 use crate::blob::BlobError;
+use crate::estate::{ParameterSetRef, Parameters};
 use crate::pump::Pump;
 use crate::rule::relocation::Observed;
 use crate::store::{Caller, CheckIn, Credential, CredentialId, EventKind, StoreError, Terminal, TerminalId};
@@ -26,6 +27,7 @@ use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSessio
 use tms_proto::tlv::Structure;
 use tokio::time::{Instant, Sleep};
 use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
 
 /// How many bytes a handshake has at most, for the patience with it: those of a first contact, and some.
 const HANDSHAKE: u32 = 4096;
@@ -80,6 +82,10 @@ struct Known {
     pending: Option<Box<Pending>>,
     /// What this terminal may download.
     objects: Vec<Digest>,
+    /// Parameter sets that it may download.
+    sets: Vec<ParameterSetRef>,
+    /// The one that it downloads, made for it in this call and kept nowhere else.
+    made: Option<(Digest, Zeroizing<Vec<u8>>)>,
     /// Its certificate has expired: it may ask for a new one, and nothing else.
     recovery: bool,
 }
@@ -212,6 +218,10 @@ impl Call<'_> {
             ServerEvent::PlanAck(ack) => self.plan_ack(session, now, ack).await,
             ServerEvent::Get(get) => self.get(session, now, &get).await,
             ServerEvent::Part { digest, offset, max } => {
+                if let Some(bytes) = self.made(&digest, offset, max) {
+                    session.part(now, bytes)?;
+                    return Ok(());
+                }
                 match self.inner.services.blobs.read(&digest, offset, max).await {
                     Ok(bytes) => session.part(now, &bytes)?,
                     Err(error) => {
@@ -457,6 +467,8 @@ impl Call<'_> {
             arrival,
             pending,
             objects: Vec::new(),
+            sets: Vec::new(),
+            made: None,
             recovery,
         }));
     }
@@ -494,6 +506,10 @@ impl Call<'_> {
         }
         let decided = inner.decide(&pending.known, &report, otherwise).await?;
         let mut planned = decided.planned;
+        if decided.policy.is_some() {
+            // Its next contact is by the new policy already.
+            pending.known.terminal.record.policy.clone_from(&decided.policy);
+        }
         let asked = Asked {
             known: &pending.known,
             link: self.link,
@@ -516,7 +532,7 @@ impl Call<'_> {
             key: ticket.key.clone(),
             lifetime: inner.options.ticket_lifetime,
         });
-        caller.objects = decided.objects;
+        (caller.objects, caller.sets) = (decided.objects, decided.sets);
         session.plan(now, plan)?;
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
@@ -539,6 +555,7 @@ impl Call<'_> {
             standing: planned.standing,
             offered: planned.offered,
             reserved: decided.reserved,
+            policy: decided.policy,
             next_contact: contact.next,
             booking: contact.booking,
             refused: Vec::new(),
@@ -580,6 +597,11 @@ impl Call<'_> {
         now: tms_proto::machine::Instant,
         get: &ObjectGet,
     ) -> Result<(), CallError> {
+        let caller = self.caller.as_deref_mut();
+        let set = caller.and_then(|caller| caller.sets.iter().find(|set| set.digest == get.digest).cloned());
+        if let Some(set) = set {
+            return self.make(session, now, &set).await;
+        }
         let planned = self
             .caller
             .as_ref()
@@ -600,6 +622,45 @@ impl Call<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes a parameter set and serves it.
+    async fn make(
+        &mut self,
+        session: &mut ServerSession,
+        now: tms_proto::machine::Instant,
+        set: &ParameterSetRef,
+    ) -> Result<(), CallError> {
+        let services = &self.inner.services;
+        let parameters = Parameters::new(Arc::clone(&services.store), services.secrets.clone());
+        match parameters.document(set).await {
+            Ok(document) => {
+                let total = u64::try_from(document.len()).unwrap_or(u64::MAX);
+                info!(set = set.template, total, "download");
+                if let Some(caller) = &mut self.caller {
+                    caller.made = Some((set.digest, document));
+                }
+                session.start(now, total, None)?;
+            }
+            Err(error) => {
+                warn!(set = set.template, %error, "parameter set cannot be made");
+                let code = if error.is_transient() {
+                    ResultCode::Busy
+                } else {
+                    ResultCode::Changed
+                };
+                session.start(now, 0, Some(code))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of the parameter set that was made, if it is that object.
+    fn made(&self, digest: &Digest, offset: u64, max: usize) -> Option<&[u8]> {
+        let (made, document) = self.caller.as_ref()?.made.as_ref()?;
+        let from = usize::try_from(offset).ok().filter(|_| made == digest)?;
+        let rest = document.get(from..)?;
+        rest.get(..max).or(Some(rest))
     }
 
     async fn message(

@@ -1,6 +1,7 @@
 //! What a terminal gets: functions of records, without I/O.
 
 use super::representation;
+use crate::estate::ParameterSetRef;
 use crate::rule::task::assignment::{Reached, State};
 use crate::rule::task::window::{Access, Part};
 use crate::store::{ActionId, Assignment, Decoding, Order, Package, PlanStanding, Terminal, Versioned};
@@ -72,7 +73,9 @@ pub fn plan(
     // What the terminal reports now counts before what it reported last.
     let reported = report.inventory.as_ref().map(representation::decoding);
     let decoding = reported.as_ref().unwrap_or(&terminal.decoding);
-    let actions: Vec<Action> = open().map(|assignment| action(assignment, decoding, now)).collect();
+    let actions: Vec<Action> = open()
+        .filter_map(|assignment| action(assignment, decoding, now))
+        .collect();
     let pending = open().filter(|assignment| assignment.standing.state == State::Pending);
     let offered = pending.map(|assignment| assignment.action).collect();
     let digest = Some(actions_digest(&actions));
@@ -137,6 +140,28 @@ pub fn objects(assignments: &[Versioned<Assignment>]) -> Vec<Digest> {
     objects.collect()
 }
 
+/// The parameter sets that a terminal with these assignments may download.
+#[must_use]
+pub fn sets(assignments: &[Versioned<Assignment>]) -> Vec<ParameterSetRef> {
+    let orders = assignments.iter().map(|assignment| &assignment.record.order);
+    let sets = orders.filter_map(|order| match order {
+        Order::Parameters { set } => Some(set.as_ref().clone()),
+        _ => None,
+    });
+    sets.collect()
+}
+
+/// The check-in policy that a terminal with these assignments gets.
+#[must_use]
+pub fn policy(assignments: &[Versioned<Assignment>]) -> Option<String> {
+    let orders = assignments.iter().map(|assignment| &assignment.record.order);
+    let policies = orders.filter_map(|order| match order {
+        Order::CheckInPolicy { policy } => Some(policy.clone()),
+        _ => None,
+    });
+    policies.last()
+}
+
 /// Whether a package is meant for terminals of this vendor and model; one that names no model is for all.
 #[must_use]
 pub fn fits(package: &Package, terminal: &Terminal) -> bool {
@@ -148,15 +173,20 @@ fn wants_inventory(terminal: &Terminal, report: &StatusReport) -> bool {
     report.inventory.is_none() && terminal.inventory != Some(report.inventory_digest)
 }
 
-fn action(assignment: &Assignment, decoding: &Decoding, now: u64) -> Action {
+/// An assignment as the terminal is told of it; none where there is nothing to tell.
+fn action(assignment: &Assignment, decoding: &Decoding, now: u64) -> Option<Action> {
+    let kind = kind(&assignment.order)?;
     let terms = &assignment.terms;
     let package = assignment.order.package();
     let chosen = representation::smallest(assignment, decoding);
     let object = chosen.map(|chosen| (chosen.object, chosen.size, chosen.form));
-    let object = object.or_else(|| package.map(|package| (package.content, package.size, Representation::Whole)));
-    Action {
+    let object = object.or_else(|| match &assignment.order {
+        Order::Parameters { set } => Some((set.digest, set.size, Representation::Whole)),
+        _ => package.map(|package| (package.content, package.size, Representation::Whole)),
+    });
+    Some(Action {
         id: assignment.action.0,
-        kind: kind(&assignment.order),
+        kind,
         manifest: package.map(|package| package.manifest),
         manifest_size: package.map(|package| package.manifest_size),
         object: object.map(|(object, ..)| object),
@@ -178,25 +208,28 @@ fn action(assignment: &Assignment, decoding: &Decoding, now: u64) -> Action {
         grant: None,
         component: match &assignment.order {
             Order::Remove { component } => Some(component.clone()),
+            Order::Parameters { set } => Some(set.template.clone()),
             _ => None,
         },
         target: match assignment.order {
             Order::Cancel { target } => Some(target.0),
             _ => None,
         },
-    }
+    })
 }
 
-const fn kind(order: &Order) -> ActionKind {
-    match order {
+const fn kind(order: &Order) -> Option<ActionKind> {
+    Some(match order {
         Order::Install { .. } => ActionKind::Install,
         Order::Download { .. } => ActionKind::Download,
         Order::Remove { .. } => ActionKind::Delete,
         Order::Restart => ActionKind::Restart,
         Order::Register => ActionKind::Bind,
         Order::CollectLogs => ActionKind::Upload,
+        Order::Parameters { .. } => ActionKind::Update,
         Order::Cancel { .. } => ActionKind::Cancel,
-    }
+        Order::CheckInPolicy { .. } => return None,
+    })
 }
 
 /// The window of a part of an action, where it has one: each terminal begins somewhere else in it.

@@ -6,6 +6,7 @@ use super::plan::{self, Planned};
 use super::representation::decoding;
 use super::text;
 use super::withdrawn::is_held_back;
+use crate::estate::ParameterSetRef;
 use crate::rule::relocation::{Observed, clipped};
 use crate::rule::task::Report;
 use crate::rule::task::assignment::Event as Move;
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) offered: Vec<ActionId>,
     /// Tasks in which a turn was kept for the terminal.
     pub(super) reserved: Vec<u64>,
+    /// The policy by which it is to check in from now on, where the plan changed that.
+    pub(super) policy: Option<String>,
     pub(super) next_contact: NextContact,
     pub(super) booking: Option<Booked>,
     pub(super) refused: Vec<Refusal>,
@@ -80,6 +83,10 @@ pub(super) struct Decided {
     pub(super) objects: Vec<Digest>,
     /// Tasks in which a turn is kept for the terminal.
     pub(super) reserved: Vec<u64>,
+    /// Parameter sets that it may download: they are made when they are.
+    pub(super) sets: Vec<ParameterSetRef>,
+    /// The policy by which it is to check in from now on, where this plan changes that.
+    pub(super) policy: Option<String>,
     /// Seconds after which it makes sense to ask for a turn again, where it did not get one.
     pub(super) retry_after: Option<u32>,
 }
@@ -112,6 +119,8 @@ impl Inner {
         Ok(Decided {
             planned: plan::plan(terminal, &open, report, next_contact, now),
             objects: plan::objects(&open),
+            sets: plan::sets(&open),
+            policy: plan::policy(&open),
             reserved: offers.reserved,
             retry_after: offers.retry_after,
         })
@@ -178,6 +187,9 @@ impl Inner {
         terminal.last_check_in = Some(now);
         terminal.next_contact = Some(facts.next_contact);
         terminal.slot = facts.booking.as_ref().map(Booked::slot);
+        if facts.policy.is_some() {
+            terminal.policy.clone_from(&facts.policy);
+        }
         if !report.logical.is_empty() {
             terminal.logical.clone_from(&report.logical);
         }
@@ -336,7 +348,7 @@ impl Inner {
         }
         for action in told.offered {
             if let Some(found) = touched.load(*action).await?
-                && let Ok(after) = found.after.after(Move::Offer, now)
+                && let Some(after) = found.after.acknowledged(now)
             {
                 found.after = after;
             }

@@ -1,6 +1,7 @@
 //! Assignments: that one terminal shall do one thing, and how far it has come.
 
 use super::{ActionId, PackageRef, TerminalId};
+use crate::estate::ParameterSetRef;
 use crate::rule::task::window::Zone;
 use crate::rule::task::{Report, Standing, Timeouts, Windows, assignment};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -78,6 +79,16 @@ pub enum Order {
     Register,
     /// Upload its log.
     CollectLogs,
+    /// Put a parameter set in force.
+    Parameters {
+        /// The set, made for this terminal.
+        set: Box<ParameterSetRef>,
+    },
+    /// Check in by another policy: nothing that goes to the terminal but its next contact.
+    CheckInPolicy {
+        /// The policy's name.
+        policy: String,
+    },
     /// Drop another action, if it has not begun to install.
     Cancel {
         /// Which.
@@ -167,11 +178,22 @@ impl Order {
         }
     }
 
+    /// Whether a terminal carries out only one of them: both change the same component or parameter set.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Parameters { set: one }, Self::Parameters { set: two }) => one.template == two.template,
+            (Self::CheckInPolicy { .. }, Self::CheckInPolicy { .. }) => true,
+            _ => self.component().is_some() && self.component() == other.component(),
+        }
+    }
+
     /// The content that runs when it has succeeded, if it brings one.
     #[must_use]
     pub const fn content(&self) -> Option<Digest> {
         match self {
             Self::Install { package } => Some(package.content),
+            Self::Parameters { set } => Some(set.digest),
             _ => None,
         }
     }
@@ -183,6 +205,8 @@ impl Order {
             Self::Install { package } => format!("{} {}", package.component, package.version),
             Self::Download { package } => format!("download {} {}", package.component, package.version),
             Self::Remove { component } => format!("remove {component}"),
+            Self::Parameters { set } => format!("parameters {} {}", set.template, set.pins.template),
+            Self::CheckInPolicy { policy } => format!("check-in policy {policy}"),
             Self::Restart => "restart".to_owned(),
             Self::Register => "register".to_owned(),
             Self::CollectLogs => "collect logs".to_owned(),
@@ -241,6 +265,26 @@ impl Assignment {
             updated: now,
             ..self.clone()
         })
+    }
+
+    /// The same when the terminal has acknowledged a plan that offers it. What no action tells the terminal of is done with that.
+    #[must_use]
+    pub fn acknowledged(&self, now: u64) -> Option<Self> {
+        let offered = self.after(assignment::Event::Offer, now).ok()?;
+        if !matches!(self.order, Order::CheckInPolicy { .. }) {
+            return Some(offered);
+        }
+        let done = offered.after(
+            assignment::Event::Report {
+                attempt: self.standing.attempt,
+                number: self.standing.reported.saturating_add(1),
+                report: Report::Confirmed,
+                hold: false,
+            },
+            now,
+        );
+        let stage = Stage::RunningConfirmed;
+        done.ok().map(|done| Self { stage, ..done })
     }
 
     /// The same after the terminal said `result` of the attempt with this number, or `None` where that is not new.

@@ -116,6 +116,9 @@ pub struct Terminal {
     /// Its identity was revoked: no certificate is believed, whoever shows it, until two operators give it an identity again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revoked: bool,
+    /// The check-in policy that it was given, by name; else that of its class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// It took the place of another: its parameters are wanted again even where their versions and digests are the right ones.
     /// Whoever plans them takes this back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -3,17 +3,17 @@
 use super::ledger::Ledger;
 use super::place::{Place, members};
 use super::record::{Failures, Member, MemberStep, Share, Task};
-use crate::estate::read;
+use crate::estate::{ParameterError, ParameterSetRef, Parameters, read};
 use crate::rule::task::assignment::Event as Move;
 use crate::rule::task::conflict::{Rival, settle};
-use crate::rule::task::{Action, State, Work};
+use crate::rule::task::{Action, FailureClass, State, Work};
 use crate::server::plan::fits;
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, Expect, Key, Order, Package, Record, Step, Store, StoreError, Terms,
     Versioned,
 };
 use std::collections::BTreeMap;
-use tms_proto::code::ErrorAction;
+use tms_proto::code::{ErrorAction, ResultCode};
 use tms_proto::digest::Digest;
 use tms_proto::message::Inventory;
 
@@ -26,6 +26,7 @@ pub(super) struct Assigning<'a> {
     task: &'a Task,
     now: u64,
     packages: BTreeMap<Digest, Option<Package>>,
+    parameters: &'a Parameters,
 }
 
 /// What becomes of one action on one terminal.
@@ -34,15 +35,18 @@ enum Resolved {
     Order(Order),
     /// There is nothing to do.
     State(State),
+    /// It cannot be done: why.
+    Failed(ResultCode, String),
 }
 
 impl<'a> Assigning<'a> {
-    pub(super) fn new(store: &'a dyn Store, task: &'a Task, now: u64) -> Self {
+    pub(super) fn new(store: &'a dyn Store, parameters: &'a Parameters, task: &'a Task, now: u64) -> Self {
         Self {
             store,
             task,
             now,
             packages: BTreeMap::new(),
+            parameters,
         }
     }
 
@@ -79,6 +83,12 @@ impl<'a> Assigning<'a> {
             };
             let step = match resolved {
                 Resolved::State(state) => MemberStep { action: None, state },
+                Resolved::Failed(code, why) => {
+                    member.note = Some(why.chars().take(200).collect());
+                    let class = FailureClass::of(code);
+                    let state = State::Failed { class, code };
+                    MemberStep { action: None, state }
+                }
                 Resolved::Order(order) => {
                     terminal.last_action = terminal.last_action.saturating_add(1);
                     let id = ActionId(terminal.last_action);
@@ -103,6 +113,9 @@ impl<'a> Assigning<'a> {
         (member.steps, member.due) = (steps, None);
         let state = member.whole().unwrap_or(State::NotApplicable);
         ledger.put(member, state).await?;
+        if made.iter().any(|made| matches!(made.order, Order::Parameters { .. })) {
+            terminal.resend_parameters = false;
+        }
         if !made.is_empty() {
             changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
         }
@@ -122,11 +135,10 @@ impl<'a> Assigning<'a> {
         // One of theirs may stand in the way of two of ours.
         let mut gone: Vec<ActionId> = Vec::new();
         for new in made.iter_mut() {
-            let component = new.order.component();
             let others: Vec<&Versioned<Assignment>> = known
                 .assignments
                 .iter()
-                .filter(|other| component.is_some() && other.record.order.component() == component)
+                .filter(|other| other.record.order.collides(&new.order))
                 .filter(|other| !gone.contains(&other.record.action))
                 .collect();
             let rivals: Vec<Rival> = others
@@ -196,9 +208,31 @@ impl<'a> Assigning<'a> {
             Work::Restart => Resolved::Order(Order::Restart),
             Work::Register => Resolved::Order(Order::Register),
             Work::CollectLogs => Resolved::Order(Order::CollectLogs),
-            Work::Parameters { .. } | Work::Text { .. } | Work::CheckInPolicy { .. } => {
-                Resolved::State(State::NotApplicable)
+            Work::Parameters { template, version } => {
+                let prepared = self.parameters.prepare(terminal.id, template, Some(*version)).await;
+                let set = match prepared {
+                    Ok(set) => set,
+                    Err(ParameterError::Store(error)) => return Err(error),
+                    Err(error) if error.is_transient() => return Err(StoreError::Unavailable(error.to_string())),
+                    // What is missing is missing for this terminal: it has failed, and says why.
+                    Err(error) => {
+                        return Ok(Resolved::Failed(ResultCode::InvalidContent, error.to_string()));
+                    }
+                };
+                let has = |set: &ParameterSetRef| {
+                    let sets = inventory.iter().flat_map(|inventory| &inventory.parameters);
+                    sets.into_iter()
+                        .any(|there| there.name == set.template && there.digest == set.digest)
+                };
+                // One that took the place of another gets them even where they seem to be there.
+                if has(&set) && !terminal.resend_parameters {
+                    Resolved::State(State::AlreadyCurrent)
+                } else {
+                    Resolved::Order(Order::Parameters { set: Box::new(set) })
+                }
             }
+            Work::CheckInPolicy { policy } => Resolved::Order(Order::CheckInPolicy { policy: policy.clone() }),
+            Work::Text { .. } => Resolved::State(State::NotApplicable),
         })
     }
 

@@ -119,6 +119,7 @@ impl Runner {
             moved: self.clock.now(),
             due: None,
             retry: false,
+            note: None,
             cell: task.cell(terminal),
             shares: Vec::new(),
         }

@@ -64,7 +64,7 @@ impl Runner {
         if state == State::Pending && member.steps.is_empty() {
             // A release was kept from the terminal, for so long.
             if task.state.offers() {
-                return Assigning::new(&*self.store, &task, now)
+                return Assigning::new(&*self.store, &self.parameters, &task, now)
                     .assign(member, ledger, changes)
                     .await;
             }

@@ -106,12 +106,8 @@ enum Turn {
 
 /// Whether something of the same component is being installed, or no window will open.
 fn is_blocked(assignment: &Assignment, open: &[Versioned<Assignment>], now: u64) -> bool {
-    let component = assignment.order.component();
     let locked = open.iter().map(|open| &open.record).any(|other| {
-        other.action != assignment.action
-            && component.is_some()
-            && other.order.component() == component
-            && other.standing.state.is_locked()
+        other.action != assignment.action && other.order.collides(&assignment.order) && other.standing.state.is_locked()
     });
     let closed = |part| {
         let terms = &assignment.terms;

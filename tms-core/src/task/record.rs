@@ -114,6 +114,9 @@ pub struct Member {
     /// A failed attempt is made again when it is due: until then it is pending.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
+    /// Why it could not be given its actions, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// In which part of its stage's counts it is counted.
     pub cell: u8,
     /// What it shares with others, where the task limits how many of those may be under way.

@@ -4,8 +4,9 @@ use super::ledger::Ledger;
 use super::record::{Member, Task};
 use super::withdraw::withdraw;
 use crate::clock::Clock;
+use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
-use crate::estate::read;
+use crate::estate::{Parameters, read};
 use crate::rule::task::definition::Membership;
 use crate::rule::task::stage::late_comer;
 use crate::rule::task::{Operation, Slot, State, TaskState};
@@ -28,13 +29,27 @@ pub struct Runner {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) parameters: Parameters,
 }
 
 impl Runner {
     /// A runner on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { store, clock, entropy }
+        let parameters = Parameters::new(Arc::clone(&store), None);
+        Self {
+            store,
+            clock,
+            entropy,
+            parameters,
+        }
+    }
+
+    /// The runner with a keeper of secret parameters: without one, sets with secrets in them fail.
+    #[must_use]
+    pub fn with_secrets(mut self, keeper: Arc<dyn SecretKeeper>) -> Self {
+        self.parameters = Parameters::new(Arc::clone(&self.store), Some(keeper));
+        self
     }
 
     /// Does what there is to do now, a batch of it for each task: to be called again at once while it says that there is

@@ -59,7 +59,7 @@ impl Runner {
 
     async fn assigned(&self, task: &Task, members: &[Member]) -> Result<Vec<crate::store::Change>, StoreError> {
         let now = self.clock.now();
-        let mut assigning = Assigning::new(&*self.store, task, now);
+        let mut assigning = Assigning::new(&*self.store, &self.parameters, task, now);
         let (mut ledger, mut changes) = (Ledger::new(&*self.store, now), Vec::new());
         for member in members {
             if let Some(member) = ledger.member(&member.id()).await?

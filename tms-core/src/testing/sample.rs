@@ -92,8 +92,9 @@ pub fn terminal(id: u64) -> Terminal {
             application: Some("credit".to_owned()),
         }],
         credential: Some(credential(id)),
-        revoked: true,
-        resend_parameters: true,
+        revoked: false,
+        policy: None,
+        resend_parameters: false,
         texts: vec![WaitingText {
             id: id.max(1),
             title: "Holiday".to_owned(),

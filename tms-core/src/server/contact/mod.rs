@@ -371,6 +371,11 @@ impl Known {
 
     /// The policy that says most of those that cover a terminal; of equals, the first by name.
     fn policy(&self, terminal: &Terminal, branch: &BranchPath, link: &str) -> Option<&ClassPolicy> {
+        let given = terminal.policy.as_ref();
+        let given = given.and_then(|name| self.policies.iter().find(|policy| policy.name == *name));
+        if given.is_some() {
+            return given;
+        }
         let covering = self
             .policies
             .iter()
