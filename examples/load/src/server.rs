@@ -135,6 +135,7 @@ fn terminal(id: TerminalId) -> Terminal {
         revoked: false,
         policy: None,
         resend_parameters: false,
+        texts: Vec::new(),
     }
 }
 

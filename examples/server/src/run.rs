@@ -62,8 +62,26 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Enters what happens into the roster, all the time.
+    /// Enters what happens into the roster, opens cases by it, and lays published texts ready, all the time.
     pub fn roll_up(&mut self, estate: Estate) {
+        let behind = estate.clone();
+        self.beside.spawn(async move {
+            loop {
+                let mut more = false;
+                match behind.advance_cases(PORTION).await {
+                    Ok(progress) => more |= progress.events == PORTION,
+                    Err(error) => tracing::warn!(%error, "cases not brought up to date"),
+                }
+                match behind.advance_texts(PORTION).await {
+                    Ok(count) => more |= count > 0,
+                    Err(error) => tracing::warn!(%error, "texts not laid ready"),
+                }
+                if more {
+                    continue;
+                }
+                tokio::time::sleep(ROLL_UP).await;
+            }
+        });
         self.beside.spawn(async move {
             loop {
                 match estate.roll_up(PORTION).await {

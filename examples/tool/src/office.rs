@@ -102,6 +102,7 @@ impl Office {
     /// Where the store fails.
     pub async fn catch_up(&self) -> Result<()> {
         while self.estate.roll_up(u32::MAX).await?.events > 0 {}
+        while self.estate.advance_cases(u32::MAX).await?.events > 0 {}
         Ok(())
     }
 

@@ -39,6 +39,11 @@ fn help_is_enough_to_learn_from() {
         "renew",
         "events",
         "report",
+        "install",
+        "replace",
+        "case",
+        "text",
+        "assets",
         "policy",
         "access",
     ];

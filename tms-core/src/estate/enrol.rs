@@ -85,6 +85,7 @@ impl Estate {
             revoked: false,
             policy: None,
             resend_parameters: false,
+            texts: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
         let listed = RosterEntry::of(&terminal, branch.clone());

@@ -2,6 +2,7 @@
 //! its effect together with the event and the audit entry that tell of it.
 
 mod access;
+mod asset;
 mod audit;
 mod binding;
 mod branch;
@@ -29,11 +30,13 @@ mod represent;
 mod rollup;
 mod task;
 mod template;
+mod text;
 mod trust;
 mod whereabouts;
 
 pub use crate::server::contact::{AccessPoint, ClassPolicy};
 pub use access::{Actor, Denied, Permission};
+pub use asset::{MAX_FINDINGS, Stocktaking};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
 pub use branch::{Branch, Merchant, Site};
@@ -60,6 +63,7 @@ pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
 pub use template::{LayerDraft, LayerView};
+pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
 pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};
@@ -67,8 +71,10 @@ use crate::clock::Clock;
 use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
+use crate::rule::asset::ListError;
 use crate::rule::policy::PolicyError;
 use crate::rule::template::TemplateError;
+use crate::rule::text::TextError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
     StoreError, TerminalId, Versioned,
@@ -202,6 +208,12 @@ pub enum EstateError {
     /// Where an installation stands, that cannot be done with it.
     #[error(transparent)]
     Install(#[from] NotAllowed),
+    /// A text that may not be shown to people at a terminal.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A list of assets that cannot be read.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A cursor that no page of this list gave.
     #[error("no page of this list ended there")]
     BadCursor,

@@ -6,7 +6,7 @@
 use super::install::{InstallState, Installation, of_device, read_or_new};
 use super::rollup::put;
 use super::whereabouts::{CaseSettings, Registered, Whereabouts};
-use crate::rule::relocation::{Assessment, Home, Observed, Place, Sighting, assess};
+use crate::rule::relocation::{Assessment, Home, Observed, Place, Sighting, assess, clipped, short};
 use crate::store::{Change, Event, EventKind, RegistrationSummary, Store, StoreError, Terminal, TerminalId, Versioned};
 use tms_proto::code::{RegisterIntent, ResultCode};
 use tms_proto::message::{Location, LogicalTerminal, Register, RegisterAnswer};
@@ -107,7 +107,7 @@ impl Desk<'_> {
             time: self.now,
             observed: self.observed.clone(),
             claimed,
-            installer: self.register.installer.clone(),
+            installer: self.register.installer.as_deref().map(short),
         });
         whereabouts.sightings.clear();
     }
@@ -134,7 +134,7 @@ impl Desk<'_> {
             number,
             elsewhere,
             observed: self.observed.clone(),
-            location: self.register.location.clone(),
+            location: self.register.location.as_ref().map(clipped),
         };
         self.event_of(self.terminal.record.id, EventKind::Registered(summary))
     }
@@ -171,7 +171,7 @@ impl Desk<'_> {
     }
 
     fn claimed(&self) -> Location {
-        self.register.location.clone().unwrap_or_default()
+        self.register.location.as_ref().map(clipped).unwrap_or_default()
     }
 }
 

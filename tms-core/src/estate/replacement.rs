@@ -37,6 +37,9 @@ const MAX_VALID: u64 = 30 * 86_400;
 /// The most open replacements of one serial number that are looked at.
 const MAX_OPEN: u32 = 16;
 
+/// The most replacements of one terminal that are looked at.
+const MAX_SWAPS: u32 = 1_000;
+
 /// Why a terminal is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -316,7 +319,7 @@ impl Estate {
         mark: &str,
         terminal: TerminalId,
     ) -> Result<Vec<Versioned<Replacement>>, StoreError> {
-        list(&*self.store, &marked(mark, terminal.to_string()), MAX_OPEN).await
+        list(&*self.store, &marked(mark, terminal.to_string()), MAX_SWAPS).await
     }
 
     /// An id and a code.

@@ -443,8 +443,22 @@ fn other(places: &[&Place], known: impl Fn(&Place) -> &Vec<String>, claimed: Opt
     (!words.any(same)).then(|| short(claimed))
 }
 
-/// What a peer wrote, at a length that can be kept.
-fn short(text: &str) -> String {
+/// What a terminal says of where it is, at a length that can be kept.
+#[must_use]
+pub fn clipped(location: &Location) -> Location {
+    let word = |word: &Option<String>| word.as_deref().map(short);
+    Location {
+        caller: word(&location.caller),
+        called: word(&location.called),
+        address: word(&location.address),
+        iccid: word(&location.iccid),
+        imei: word(&location.imei),
+        cell: word(&location.cell),
+    }
+}
+
+/// What a peer wrote, at a length that can be kept: the first 64 characters that can be shown.
+pub(crate) fn short(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(64).collect()
 }
 

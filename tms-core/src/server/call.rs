@@ -6,6 +6,7 @@ use super::online::Arrival;
 use super::plan;
 use super::record::{CallError, Facts};
 use super::seal::split_ticket_id;
+use super::text;
 use crate::admission::{Decision, Permit};
 use crate::blob::BlobError;
 use crate::estate::{ParameterSetRef, Parameters};
@@ -524,6 +525,8 @@ impl Call<'_> {
         let expires = time.saturating_add(u64::from(inner.options.ticket_lifetime));
         let ticket = inner.tickets.issue(caller.id, expires, &*inner.services.entropy);
         let mut plan = planned.plan;
+        plan.texts = text::ready(&pending.known.terminal.record, time);
+        let texts = plan.texts.iter().map(|text| text.id).collect();
         plan.ticket = ticket.as_ref().map(|ticket| Ticket {
             id: ticket.id,
             key: ticket.key.clone(),
@@ -556,6 +559,7 @@ impl Call<'_> {
             next_contact: contact.next,
             booking: contact.booking,
             refused: Vec::new(),
+            texts,
             elapsed: 0,
         });
         Ok(())
@@ -708,13 +712,7 @@ impl Call<'_> {
                     refused_tag(0x61, ResultCode::Missing, "no inventory in the report"),
                 )?,
             },
-            Message::TextReceipt(receipt) => {
-                let what = "text receipt".to_owned();
-                let text = Some(format!("text {} {}", receipt.id, receipt.status));
-                inner
-                    .record_event(id, actor, EventKind::Terminal { what, text })
-                    .await?;
-            }
+            Message::TextReceipt(receipt) => inner.record_receipt(id, actor, &receipt).await?,
             Message::Event(event) => {
                 warn!(kind = %event.kind, "terminal reports an event");
                 let kind = EventKind::Terminal {

@@ -12,6 +12,7 @@ mod record;
 mod register;
 pub mod representation;
 mod seal;
+mod text;
 mod withdrawn;
 
 pub use node::{Node, NodeError};

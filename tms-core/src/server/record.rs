@@ -4,9 +4,10 @@ use super::Inner;
 use super::contact::Booked;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use super::text;
 use super::withdrawn::is_held_back;
 use crate::estate::ParameterSetRef;
-use crate::rule::relocation::Observed;
+use crate::rule::relocation::{Observed, clipped};
 use crate::rule::task::Report;
 use crate::rule::task::assignment::Event as Move;
 use crate::store::{
@@ -42,6 +43,8 @@ pub(super) struct Facts {
     pub(super) next_contact: NextContact,
     pub(super) booking: Option<Booked>,
     pub(super) refused: Vec<Refusal>,
+    /// The texts that went with the plan.
+    pub(super) texts: Vec<u64>,
     /// Milliseconds since the call began.
     pub(super) elapsed: u32,
 }
@@ -196,6 +199,7 @@ impl Inner {
             terminal.decoding = decoding(inventory);
             changes.push(inventory_change(before.id, inventory, now));
         }
+        text::taken(&mut terminal, &facts.texts, now);
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
 
         let told = Told {
@@ -224,7 +228,7 @@ impl Inner {
             inventory: report.inventory.is_some(),
             contact: report.contact,
             observed: facts.observed.clone(),
-            location: report.location.clone(),
+            location: report.location.as_ref().map(clipped),
         })));
         Ok(changes)
     }

@@ -123,6 +123,33 @@ pub struct Terminal {
     /// Whoever plans them takes this back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resend_parameters: bool,
+    /// Texts that wait for it, at most [`MAX_WAITING_TEXTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<WaitingText>,
+}
+
+/// The most texts that wait for a terminal: each is read and written with it at every check-in.
+pub const MAX_WAITING_TEXTS: usize = 4;
+
+/// A text that waits for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingText {
+    /// Its id.
+    pub id: u64,
+    /// Title.
+    pub title: String,
+    /// Body.
+    pub body: String,
+    /// Print it; otherwise display it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub print: bool,
+    /// The merchant has to confirm it with a key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
+    /// Not delivered before, in seconds since 1970 UTC.
+    pub from: u64,
+    /// Shown until then.
+    pub until: u64,
 }
 
 /// In what forms content can come to a terminal, besides as it is.

@@ -8,6 +8,7 @@ use crate::store::{
     ActionId, Assignment, BookedSlot, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event,
     EventKind, Holder, InventoryRecord, KeyId, Kind, NeededRelease, Order, Package, PackageRef, PlanStanding,
     RegistrationSummary, RepresentationRef, RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
+    WaitingText,
 };
 use crate::transport::Trust;
 use bytes::Bytes;
@@ -94,6 +95,15 @@ pub fn terminal(id: u64) -> Terminal {
         revoked: false,
         policy: None,
         resend_parameters: false,
+        texts: vec![WaitingText {
+            id: id.max(1),
+            title: "Holiday".to_owned(),
+            body: "We are closed on Friday.".to_owned(),
+            print: true,
+            confirm: true,
+            from: NOW,
+            until: NOW + 86_400,
+        }],
     }
 }
 

@@ -1,8 +1,11 @@
 //! Cases: terminals that were moved or cloned, as check-ins and registrations tell of them.
 
-use crate::install::{WHOLE, branches, first_install, install, line_from, message, path, register, terminal};
+use crate::install::{
+    WHOLE, branches, denied, first_install, install, limited, line_from, message, path, register, terminal,
+};
 use crate::world::{DAY, NOW, World, operator};
-use tms_core::estate::{Act, Actor, Case, CaseState, Disposition, Enrolment, EstateError, Standing};
+use tms_core::estate::{Act, Actor, Case, CaseState, Disposition, Enrolment, EstateError, Permission, Standing};
+use tms_core::rule::number::NumberRange;
 use tms_core::rule::relocation::{CaseKind, Evidence, Move, Observed, ObservedCaller, Place};
 use tms_core::store::{Caller, Change, CheckInSummary, Event, EventKind, TerminalId, TerminalState};
 use tms_core::transport::Trust;
@@ -80,7 +83,40 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     );
     assert!(again.updated > case.updated);
 
+    // as a report
+    let report = world.estate.case_report(&path("/east"), None).await.unwrap();
+    assert_eq!((report.rows.len(), report.terminals, report.cut), (1, 1, false));
+    let row = &report.rows[0];
+    assert_eq!(
+        (
+            row.about.as_str(),
+            row.state.as_str(),
+            row.merchant.as_deref(),
+            row.serial.as_str()
+        ),
+        ("relocation", "open", Some("898310000000001"), "0001")
+    );
+    assert_eq!(row.evidence, "calls from +861066601234 (network), in another area");
+    assert!(report.csv().starts_with("case,about,state,score,"));
+    assert_eq!(world.estate.case_report(&path("/west"), None).await.unwrap().rows, []);
+
     // only whom it concerns sees it
+    let west = limited(&world, "west", "/west", &Permission::ALL).await;
+    let unseen = world.estate.case(&west, &case.id).await.unwrap_err();
+    assert_eq!(unseen.to_string(), format!("no case {}", case.id));
+    assert!(
+        world
+            .estate
+            .cases(&west, &path("/"), CaseState::Open, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let viewer = limited(&world, "viewer", "/east", &[Permission::View]).await;
+    denied(
+        world.estate.assign_case(&viewer, &case.id, "viewer").await,
+        Permission::ManageCases,
+    );
     let far = world
         .estate
         .cases(&operator(), &path("/west"), CaseState::Open, 9)
@@ -179,6 +215,8 @@ async fn a_second_registration_from_elsewhere_is_a_case_at_once() {
     register(&world, &mut terminal, first_install(), HOME).await;
     catch_up(&world).await;
     assert_eq!(open(&world).await, []);
+    // in less time than a person needs, it would be a clone too
+    world.clock.advance(3_600);
     register(&world, &mut terminal, first_install(), ELSEWHERE).await;
     catch_up(&world).await;
     let [case] = &open(&world).await[..] else { panic!() };
@@ -325,4 +363,24 @@ async fn two_terminals_with_one_serial_number_or_one_key_are_a_case() {
     catch_up(&world).await;
     assert_eq!(open(&world).await.len(), 2);
     assert!(world.store.check_in(&Caller::Id(ids[2])).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_white_number_says_nothing() {
+    let world = World::new().await;
+    let mut settings = world.estate.case_settings().await.unwrap();
+    settings.white.numbers = vec![NumberRange {
+        first: "861066601000".to_owned(),
+        last: "861066601999".to_owned(),
+    }];
+    let li = limited(&world, "li", "/", &[Permission::View]).await;
+    denied(
+        world.estate.set_case_settings(&li, settings.clone()).await,
+        Permission::ManageCases,
+    );
+    world.estate.set_case_settings(&operator(), settings).await.unwrap();
+    let (_, mut terminal) = installed(&world).await;
+    // it says another number than the depot's line, which is something, but not enough
+    calls(&world, &mut terminal, ELSEWHERE, 6).await;
+    assert_eq!(open(&world).await, []);
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::estate::{
-    Actor, Branch, EstateError, InstallState, Installation, InstallationFact as Fact, InstallationMessage, KeyLoad,
-    LoadedKey, Relation,
+    Account, Actor, Branch, EstateError, Grant, InstallState, Installation, InstallationFact as Fact,
+    InstallationMessage, KeyLoad, LoadedKey, Operator, Permission, Relation, Role,
 };
 use tms_core::store::{BranchPath, Caller, EventKind, RosterFilter, TerminalId};
 use tms_core::transport::{
@@ -31,6 +31,36 @@ pub(crate) async fn branches(world: &World) {
         };
         world.estate.put_branch(&operator(), branch).await.unwrap();
     }
+}
+
+/// An operator who may do this in one branch, and nothing else anywhere.
+pub(crate) async fn limited(world: &World, name: &str, at: &str, permissions: &[Permission]) -> Actor {
+    let role = Role {
+        name: name.to_owned(),
+        permissions: permissions.iter().copied().collect(),
+    };
+    world.estate.put_role(&operator(), role).await.unwrap();
+    let person = Operator {
+        name: name.to_owned(),
+        full_name: name.to_owned(),
+        branch: path(at),
+        grants: [Grant {
+            role: name.to_owned(),
+            branch: path(at),
+        }]
+        .into(),
+        account: Account::External,
+        suspended: false,
+        failures: 0,
+        locked_until: None,
+    };
+    world.estate.put_operator(&operator(), person).await.unwrap();
+    world.estate.sign_in_vouched(name).await.unwrap()
+}
+
+pub(crate) fn denied<T>(outcome: Result<T, EstateError>, permission: Permission) {
+    let denied = matches!(&outcome, Err(EstateError::Denied(denied)) if denied.permission == permission);
+    assert!(denied, "{:?}", outcome.err());
 }
 
 /// A terminal with a real agent, enrolled in the world.
@@ -386,5 +416,50 @@ async fn a_terminal_registers_where_two_operators_have_confirmed_it() {
             "false".into(),
             "true".into()
         ]
+    );
+}
+
+#[tokio::test]
+async fn each_step_takes_its_own_permission_in_the_branch() {
+    let world = World::new().await;
+    branches(&world).await;
+    let estate = &world.estate;
+    let (id, _) = terminal(&world, "0001").await;
+    let west = limited(&world, "west", "/west", &Permission::ALL).await;
+    denied(estate.announce(&west, message(NOW, &WHOLE)).await, Permission::Install);
+    let bms = limited(&world, "bms", "/east", &[Permission::Install]).await;
+    estate.announce(&bms, message(NOW, &WHOLE)).await.unwrap();
+    let both = [
+        Permission::View,
+        Permission::ConfirmBranch,
+        Permission::ConfirmHeadOffice,
+    ];
+    let li = limited(&world, "li", "/east/harbour", &both).await;
+    denied(
+        estate.initialise(&li, "BMS-1", &Caller::Id(id), keys()).await,
+        Permission::Enrol,
+    );
+    estate
+        .initialise(&operator(), "BMS-1", &Caller::Id(id), keys())
+        .await
+        .unwrap();
+    // what is not theirs is not there
+    let unseen = estate.confirm_by_branch(&west, "BMS-1").await.unwrap_err();
+    assert_eq!(unseen.to_string(), "no installation BMS-1");
+    assert_eq!(
+        estate.installation(&west, "BMS-1").await.unwrap_err().to_string(),
+        "no installation BMS-1"
+    );
+    estate.confirm_by_branch(&li, "BMS-1").await.unwrap();
+    // head office confirms at head office
+    denied(
+        estate.confirm_by_head_office(&li, "BMS-1").await,
+        Permission::ConfirmHeadOffice,
+    );
+    denied(
+        estate
+            .approve_replacement(&li, &Caller::Id(id), tms_core::estate::Cause::Lost, "gone", 3_600)
+            .await,
+        Permission::Replace,
     );
 }

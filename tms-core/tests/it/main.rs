@@ -18,4 +18,5 @@ mod server;
 mod simulation;
 mod slot;
 mod task;
+mod text;
 mod world;

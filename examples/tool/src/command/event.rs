@@ -207,6 +207,21 @@ fn words(kind: &EventKind) -> String {
         EventKind::InventoryReported => "sent its inventory".into(),
         EventKind::Subscribed { consumer } => format!("added or changed consumer {consumer}"),
         EventKind::Unsubscribed { consumer } => format!("removed consumer {consumer}"),
+        EventKind::Registered(summary) => {
+            let elsewhere = if summary.elsewhere {
+                ", AT ANOTHER PLACE THAN BEFORE"
+            } else {
+                ""
+            };
+            format!(
+                "registered ({}) as {} {}{elsewhere}",
+                summary.intent, summary.merchant, summary.number
+            )
+        }
+        EventKind::RegistrationRefused { intent, code } => format!("was refused to register ({intent}): {code}"),
+        EventKind::Replaced { by } => format!("took, as {by}, the place of"),
+        EventKind::CaseOpened { case, about, score } => format!("opened case {case} ({about}, {score} points) of"),
+        EventKind::CaseClosed { case, disposition } => format!("closed case {case} ({disposition}) of"),
         EventKind::CloneSuspected { evidence } => format!("MAY BE CLONED: {evidence}"),
         EventKind::Terminal { what, text } => {
             format!(

@@ -1,22 +1,27 @@
 //! The commands of `tms`.
 
+mod assets;
 mod assign;
 mod audit;
 mod branch;
+mod case;
 mod cert;
 mod enrol;
 mod event;
 mod filter;
 mod init;
+mod install;
 mod key;
 mod operator;
 mod package;
 mod policy;
 mod publish;
+mod replace;
 mod report;
 mod represent;
 mod task;
 mod terminal;
+mod text;
 
 use crate::Refused;
 use crate::office::Office;
@@ -110,6 +115,15 @@ enum Command {
     Audit(audit::Audit),
     Report(report::Report),
     #[command(subcommand)]
+    Install(install::Install),
+    #[command(subcommand)]
+    Replace(replace::Replace),
+    #[command(subcommand)]
+    Case(case::Case),
+    #[command(subcommand)]
+    Text(text::Text),
+    #[command(subcommand)]
+    Assets(assets::Assets),
     Task(task::Task),
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -182,6 +196,11 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Install(command) => command.run(&common.office().await?, out).await,
+            Command::Replace(command) => command.run(&common.office().await?, out).await,
+            Command::Case(command) => command.run(&common.office().await?, out).await,
+            Command::Text(command) => command.run(&common.office().await?, out).await,
+            Command::Assets(command) => command.run(&common.office().await?, out).await,
             Command::Task(command) => command.run(&common.office().await?, out).await,
             Command::Policy(command) => command.run(&common.office().await?, out).await,
             Command::Access(command) => command.run(&common.office().await?, out).await,

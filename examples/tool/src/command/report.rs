@@ -55,6 +55,8 @@ enum Kind {
     Failures,
     /// Certificates, keys and components that end within the period, or have ended.
     Expiry,
+    /// What points to terminals that were moved or cloned.
+    Cases,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,6 +94,7 @@ impl Report {
             }
             Kind::Versions => self.print(&estate.versions(&filter).await?, out),
             Kind::CheckIns => self.print(&estate.check_ins(&filter.under, self.days).await?, out),
+            Kind::Cases => self.print(&estate.case_report(&filter.under, None).await?, out),
             Kind::Failures => self.print(&estate.failures(&filter.under, self.days).await?, out),
             Kind::Silent => {
                 let seen = Seen::Before(estate.since(self.days));

@@ -92,6 +92,15 @@ impl Estate {
         Err(StoreError::Conflict.into())
     }
 
+    /// As of when the cases are.
+    ///
+    /// # Errors
+    /// [`EstateError::Store`].
+    pub async fn cases_as_of(&self) -> Result<AsOf, EstateError> {
+        let position = self.versioned::<Position>(Position::ID).await?;
+        Ok(position.map_or_else(AsOf::default, |found| found.record.0))
+    }
+
     async fn batch(&self, events: &[(Sequence, Event)]) -> Result<Batch, StoreError> {
         let settings = CaseSettings::now(&*self.store).await?;
         let mut batch = Batch::default();

@@ -162,7 +162,7 @@ impl Case {
 }
 
 /// The name of a kind, as it is stored.
-pub(super) const fn kind_name(kind: CaseKind) -> &'static str {
+pub(in crate::estate) const fn kind_name(kind: CaseKind) -> &'static str {
     match kind {
         CaseKind::Relocation => "relocation",
         CaseKind::Clone => "clone",
@@ -206,7 +206,7 @@ impl Estate {
         Ok(found)
     }
 
-    pub(super) async fn cases_under(
+    pub(in crate::estate) async fn cases_under(
         &self,
         under: &BranchPath,
         state: CaseState,

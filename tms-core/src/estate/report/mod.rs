@@ -6,12 +6,16 @@
 
 mod activity;
 mod drift;
+mod asset;
+mod case;
 mod expiry;
 mod fleet;
 mod row;
 
 pub use activity::{CheckInRow, FailureRow};
 pub use drift::{DriftCountRow, DriftPage, DriftRow};
+pub use asset::AssetRow;
+pub use case::{CaseRow, words};
 pub use expiry::{ExpiryPage, ExpiryRow};
 pub use fleet::{StandingRow, TerminalPage, TerminalRow, VersionRow};
 pub use row::{OnDay, Row, csv, rfc3339};

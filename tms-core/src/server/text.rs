@@ -1,0 +1,73 @@
+//! Texts: those that lie ready with a terminal go with its plan, and what becomes of them is recorded.
+
+use super::Inner;
+use crate::estate::{DeliveryStatus, TextDelivery, read};
+use crate::store::{Change, Document, Event, EventKind, Expect, StoreError, Terminal, TerminalId};
+use tms_proto::message::{Text, TextReceipt};
+
+/// How often a receipt is decided again after a conflict.
+const ATTEMPTS: usize = 8;
+
+/// The texts that go with a plan now.
+pub(super) fn ready(terminal: &Terminal, now: u64) -> Vec<Text> {
+    let ready = terminal
+        .texts
+        .iter()
+        .filter(|text| text.from <= now && now < text.until);
+    ready
+        .map(|text| Text {
+            id: text.id,
+            title: text.title.clone(),
+            body: text.body.clone(),
+            print: text.print.then_some(true),
+            until: Some(text.until),
+            confirm: text.confirm.then_some(true),
+        })
+        .collect()
+}
+
+/// Takes away what the terminal has got, and what nobody is to see any more.
+pub(super) fn taken(terminal: &mut Terminal, handed: &[u64], now: u64) {
+    terminal
+        .texts
+        .retain(|text| now < text.until && !handed.contains(&text.id));
+}
+
+impl Inner {
+    /// Records what became of a text. A receipt that comes twice, or after one that says more, is an event and changes nothing.
+    pub(super) async fn record_receipt(
+        &self,
+        id: TerminalId,
+        actor: &str,
+        receipt: &TextReceipt,
+    ) -> Result<(), StoreError> {
+        let store = &*self.services.store;
+        for _ in 0..ATTEMPTS {
+            let now = self.services.clock.now();
+            let mut changes = vec![Change::Append(Event {
+                time: now,
+                terminal: Some(id),
+                actor: actor.to_owned(),
+                kind: EventKind::Terminal {
+                    what: "text receipt".to_owned(),
+                    text: Some(format!("text {:016x} {}", receipt.id, receipt.status)),
+                },
+            })];
+            let known = read::<TextDelivery>(store, &TextDelivery::id_of(receipt.id, id)).await?;
+            if let (Some(mut known), Some(status)) = (known, DeliveryStatus::of(receipt.status))
+                && status > known.record.status
+            {
+                known.record.status = status;
+                known.record.updated = now;
+                known.record.time = Some(receipt.time);
+                let record = Document::of(&known.record)?.into();
+                changes.push(Change::Put(Expect::Version(known.version), record));
+            }
+            match store.commit(changes).await {
+                Err(StoreError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(StoreError::Unavailable("too many conflicts".to_owned()))
+    }
+}
