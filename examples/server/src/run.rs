@@ -58,7 +58,7 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Enters what happens into the roster, all the time.
+    /// Enters what happens into the roster, and judges drift by it, all the time.
     pub fn roll_up(&mut self, estate: Estate) {
         self.roll_up.spawn(async move {
             loop {
@@ -69,6 +69,7 @@ impl Running {
                     // what could not be entered now is entered later
                     Err(error) => tracing::warn!(%error, "roster not brought up to date"),
                 }
+                judge_drift(&estate).await;
                 tokio::time::sleep(ROLL_UP).await;
             }
         });
@@ -103,5 +104,20 @@ impl Running {
     /// have ended.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.server.stop(patience).await
+    }
+}
+
+/// Judges the terminals of all that happened since.
+async fn judge_drift(estate: &Estate) {
+    loop {
+        match estate.judge_drift(PORTION).await {
+            Ok(progress) if progress.events == PORTION => {}
+            Ok(_) => return,
+            // what could not be judged now is judged later
+            Err(error) => {
+                tracing::warn!(%error, "drift not judged");
+                return;
+            }
+        }
     }
 }

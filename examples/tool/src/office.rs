@@ -89,12 +89,13 @@ impl Office {
         }
     }
 
-    /// Enters into the roster what happened, so that lists and reports are as of now.
+    /// Enters into the roster what happened, and judges drift, so that lists and reports are as of now.
     ///
     /// # Errors
     /// Where the store fails.
     pub async fn catch_up(&self) -> Result<()> {
         while self.estate.roll_up(u32::MAX).await?.events > 0 {}
+        while self.estate.judge_drift(u32::MAX).await?.events > 0 {}
         Ok(())
     }
 

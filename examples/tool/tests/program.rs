@@ -39,6 +39,9 @@ fn help_is_enough_to_learn_from() {
         "renew",
         "events",
         "report",
+        "template",
+        "layer",
+        "drift",
     ];
     for command in commands {
         assert!(
@@ -56,6 +59,9 @@ fn help_is_enough_to_learn_from() {
         ["cert", "show"],
         ["package", "build"],
         ["package", "tbs"],
+        ["template", "affected"],
+        ["layer", "put"],
+        ["drift", "restore"],
     ] {
         assert!(help(&[command[0], command[1], "--help"]).contains("Usage: tms"));
     }

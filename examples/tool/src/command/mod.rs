@@ -4,16 +4,20 @@ mod assign;
 mod audit;
 mod branch;
 mod cert;
+mod drift;
+mod edit;
 mod enrol;
 mod event;
 mod filter;
 mod init;
 mod key;
+mod layer;
 mod operator;
 mod package;
 mod publish;
 mod report;
 mod represent;
+mod template;
 mod terminal;
 
 use crate::Refused;
@@ -107,6 +111,12 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    #[command(subcommand)]
+    Template(template::Template),
+    #[command(subcommand)]
+    Layer(layer::Layer),
+    #[command(subcommand)]
+    Drift(drift::Drift),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -174,6 +184,9 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Template(command) => command.run(&common.office().await?, out).await,
+            Command::Layer(command) => command.run(&common.office().await?, out).await,
+            Command::Drift(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

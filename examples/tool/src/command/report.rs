@@ -55,6 +55,8 @@ enum Kind {
     Failures,
     /// Certificates, keys and components that end within the period, or have ended.
     Expiry,
+    /// What terminals have that they should not, or have not that they should.
+    Drift,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -99,6 +101,7 @@ impl Report {
             }
             Kind::Never => self.list(office, &filter, Seen::Never, out).await,
             Kind::Expiry => self.expiry(office, &filter, out).await,
+            Kind::Drift => self.drift(office, &filter, out).await,
         }
     }
 
@@ -150,6 +153,21 @@ impl Report {
             }
         }
         list.end(self, &format!("of {} under {}", terminals(all), filter.under), out)
+    }
+
+    async fn drift(&self, office: &Office, filter: &RosterFilter, out: &mut impl Write) -> Result<()> {
+        let all = office.estate.count(&RosterFilter::under(filter.under.clone())).await?;
+        let mut list = List::default();
+        loop {
+            let page = office
+                .estate
+                .drift(&filter.under, None, list.next.as_deref(), PAGE)
+                .await?;
+            if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
+                break;
+            }
+        }
+        list.end(self, &format!("in {} under {}", terminals(all), filter.under), out)
     }
 }
 
