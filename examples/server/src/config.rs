@@ -61,6 +61,8 @@ pub struct Files {
     pub trust: PathBuf,
     /// The key that seals tickets.
     pub ticket_key: PathBuf,
+    /// The key that seals secret parameters.
+    pub parameter_key: PathBuf,
     /// Terminal main-control keys.
     pub main_keys: PathBuf,
     /// Telephone lines and cables; empty where there are none.
@@ -188,6 +190,7 @@ impl Default for Files {
             anchors: "public/anchors.tlv".into(),
             trust: "public/trust.tlv".into(),
             ticket_key: "keys/ticket.key".into(),
+            parameter_key: "keys/parameter.key".into(),
             main_keys: "keys/main.keys".into(),
             modem_pool: PathBuf::new(),
         }

@@ -11,13 +11,12 @@ use std::time::Duration;
 use tms_core::admission::AdmissionLimits;
 use tms_core::blob::{BlobStore, CachedBlobs, DirectoryBlobs};
 use tms_core::clock::SystemClock;
-use tms_core::custody::KeyFile;
+use tms_core::custody::{KeyFile, ParameterKey};
 use tms_core::entropy::OsEntropy;
 use tms_core::estate::Estate;
 use tms_core::server::{Node, Options, Server, Services, TicketKey};
 use tms_core::signer::PemSigner;
 use tms_core::store::Store;
-use tms_core::task::Runner;
 use tms_proto::certificate::{Anchors, Certificate};
 use tms_proto::package::TrustStore;
 use tms_store_sqlite::SqliteStore;
@@ -129,19 +128,17 @@ impl Directory {
     /// # Errors
     /// Where the blob directory or the trust store cannot be opened.
     pub fn estate_on(&self, store: Arc<dyn Store>) -> Result<Estate> {
-        Ok(Estate::new(
+        let estate = Estate::new(
             store,
             self.blobs()?,
             Arc::new(SystemClock),
             Arc::new(OsEntropy),
             self.trust()?,
-        ))
-    }
-
-    /// What carries tasks on, on a store that is open already.
-    #[must_use]
-    pub fn runner_on(&self, store: Arc<dyn Store>) -> Runner {
-        Runner::new(store, Arc::new(SystemClock), Arc::new(OsEntropy))
+        );
+        Ok(match self.parameter_key()? {
+            Some(key) => estate.with_secrets(Arc::new(key)),
+            None => estate,
+        })
     }
 
     /// The server, ready to serve.
@@ -179,7 +176,7 @@ impl Directory {
             main_keys: Arc::new(self.main_keys()?),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-            secrets: None,
+            secrets: self.parameter_key()?.map(|key| Arc::new(key) as _),
         };
         Ok(Server::new(
             services,
@@ -188,6 +185,17 @@ impl Directory {
             self.ticket_key()?,
             self.options(),
         ))
+    }
+
+    /// The key that seals secret parameters; an estate of before there were any has none.
+    fn parameter_key(&self) -> Result<Option<ParameterKey>> {
+        let path = self.layout.join(&self.config.files.parameter_key);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let key = ParameterKey::open_file(&path, Arc::new(OsEntropy));
+        let key = key.with_context(|| format!("the key of secret parameters {} cannot be used", path.display()))?;
+        Ok(Some(key))
     }
 
     fn ticket_key(&self) -> Result<TicketKey> {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 ///     vendor.pem           signs packages; off-line in production
 ///     server.pem           the server's identity
 ///     ticket.key           seals tickets in the database
+///     parameter.key        seals secret parameters in the database
 ///     main.keys            terminal main-control keys, where there are any
 ///   public/                to be given to anybody
 ///     root.pem             public half of keys/root.pem

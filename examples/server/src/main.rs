@@ -132,7 +132,6 @@ async fn serve(args: Args) -> Result<bool> {
 
     let store = directory.store().await?;
     let server = directory.server_on(Arc::clone(&store))?;
-    let runner = directory.runner_on(Arc::clone(&store));
     let estate = directory.estate_on(store)?;
     if args.check {
         say("configuration, keys, database and blob directory are in order");
@@ -144,8 +143,7 @@ async fn serve(args: Args) -> Result<bool> {
         connections(directory.config.limits.sessions),
     )
     .await?;
-    running.roll_up(estate);
-    running.tasks(runner);
+    running.behind(estate);
     for (address, listen) in running.addresses() {
         say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");

@@ -5,9 +5,8 @@ use anyhow::{Context, Result};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tms_core::estate::Estate;
+use tms_core::estate::{Estate, EstateError};
 use tms_core::server::Server;
-use tms_core::task::Runner;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
 use tms_core::transport::tcp::TcpAccess;
@@ -22,11 +21,8 @@ pub struct Running {
     beside: JoinSet<()>,
 }
 
-/// How often what happened is entered into the roster.
-const ROLL_UP: Duration = Duration::from_secs(3);
-
-/// How often tasks are looked at.
-const TASKS: Duration = Duration::from_secs(2);
+/// How long it is waited behind the calls where there is nothing to do.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// How many events at a time: check-ins wait for as long as these take to be written.
 const PORTION: u32 = 500;
@@ -62,51 +58,49 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Enters what happens into the roster, opens cases by it, and lays published texts ready, all the time.
-    pub fn roll_up(&mut self, estate: Estate) {
-        let behind = estate.clone();
-        self.beside.spawn(async move {
-            loop {
-                let mut more = false;
-                match behind.advance_cases(PORTION).await {
-                    Ok(progress) => more |= progress.events == PORTION,
-                    Err(error) => tracing::warn!(%error, "cases not brought up to date"),
-                }
-                match behind.advance_texts(PORTION).await {
-                    Ok(count) => more |= count > 0,
-                    Err(error) => tracing::warn!(%error, "texts not laid ready"),
-                }
-                if more {
-                    continue;
-                }
-                tokio::time::sleep(ROLL_UP).await;
-            }
+    /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift,
+    /// lays published texts ready, and carries tasks on.
+    pub fn behind(&mut self, estate: Estate) {
+        let runner = estate.runner();
+        let roster = estate.clone();
+        self.keep("roster not brought up to date", move || {
+            let estate = roster.clone();
+            async move { Ok(estate.roll_up(PORTION).await?.events == PORTION) }
         });
-        self.beside.spawn(async move {
-            loop {
-                match estate.roll_up(PORTION).await {
-                    // more is waiting
-                    Ok(progress) if progress.events == PORTION => continue,
-                    Ok(_) => {}
-                    // what could not be entered now is entered later
-                    Err(error) => tracing::warn!(%error, "roster not brought up to date"),
-                }
-                tokio::time::sleep(ROLL_UP).await;
-            }
+        let cases = estate.clone();
+        self.keep("cases not brought up to date", move || {
+            let estate = cases.clone();
+            async move { Ok(estate.advance_cases(PORTION).await?.events == PORTION) }
+        });
+        let drift = estate.clone();
+        self.keep("drift not judged", move || {
+            let estate = drift.clone();
+            async move { Ok(estate.judge_drift(PORTION).await?.events == PORTION) }
+        });
+        self.keep("texts not laid ready", move || {
+            let estate = estate.clone();
+            async move { Ok(estate.advance_texts(PORTION).await? > 0) }
+        });
+        self.keep("tasks not carried on", move || {
+            let runner = runner.clone();
+            async move { Ok(runner.advance().await?) }
         });
     }
 
-    /// Carries tasks on, all the time.
-    pub fn tasks(&mut self, runner: Runner) {
+    /// Does a step again and again: at once where it says that there is more to do.
+    fn keep<F>(&mut self, trouble: &'static str, step: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<bool, EstateError>> + Send,
+    {
         self.beside.spawn(async move {
             loop {
-                match runner.advance().await {
+                match step().await {
                     Ok(true) => tokio::task::yield_now().await,
-                    Ok(false) => tokio::time::sleep(TASKS).await,
+                    Ok(false) => tokio::time::sleep(PAUSE).await,
                     // what could not be done now is done later
                     Err(error) => {
-                        tracing::warn!(%error, "tasks not carried on");
-                        tokio::time::sleep(TASKS).await;
+                        tracing::warn!(%error, "{trouble}");
+                        tokio::time::sleep(PAUSE).await;
                     }
                 }
             }

@@ -103,6 +103,10 @@ pub async fn create(path: &Path, new: &NewEstate) -> Result<Layout> {
     OsEntropy.fill(&mut *ticket_key);
     let digits = Zeroizing::new(hex::encode(*ticket_key) + "\n");
     secret::write(&layout.join(&files.ticket_key), digits.as_bytes())?;
+    let mut parameter_key = Zeroizing::new([0; 32]);
+    OsEntropy.fill(&mut *parameter_key);
+    let digits = Zeroizing::new(hex::encode(*parameter_key) + "\n");
+    secret::write(&layout.join(&files.parameter_key), digits.as_bytes())?;
 
     let database = layout.join(&files.database);
     SqliteStore::open(&database, tms_store_sqlite::Options::default())
@@ -130,11 +134,13 @@ BEFORE PRODUCTION, take two private keys off this machine. Whoever has them can 
 The server needs neither. These must stay, and be backed up:
   {server}      the server's identity
   {ticket}     seals tickets in the database; without it every terminal proves itself anew once
+  {parameter}  seals secret parameters in the database; without it they are lost
 What is in {public} may be given to anybody.",
         root = path(&layout.root_key()),
         vendor = path(&layout.vendor_key()),
         server = path(&layout.keys().join("server.pem")),
         ticket = path(&layout.keys().join("ticket.key")),
+        parameter = path(&layout.keys().join("parameter.key")),
         public = path(&layout.public()),
     )
 }

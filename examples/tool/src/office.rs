@@ -8,7 +8,6 @@ use tms_core::store::{
     Assignment, Caller, Holder, InventoryRecord, Key, Package, Query, Record, RosterFilter, Store, Terminal,
     TerminalId, Versioned,
 };
-use tms_core::task::Runner;
 use tms_server::directory::Directory;
 
 /// How many records are read at a time.
@@ -90,19 +89,14 @@ impl Office {
         }
     }
 
-    /// What carries tasks on.
-    #[must_use]
-    pub fn runner(&self) -> Runner {
-        self.directory.runner_on(Arc::clone(&self.store))
-    }
-
-    /// Enters into the roster what happened, so that lists and reports are as of now.
+    /// Enters into the roster what happened, opens cases and judges drift, so that lists and reports are as of now.
     ///
     /// # Errors
     /// Where the store fails.
     pub async fn catch_up(&self) -> Result<()> {
         while self.estate.roll_up(u32::MAX).await?.events > 0 {}
         while self.estate.advance_cases(u32::MAX).await?.events > 0 {}
+        while self.estate.judge_drift(u32::MAX).await?.events > 0 {}
         Ok(())
     }
 

@@ -46,6 +46,9 @@ fn help_is_enough_to_learn_from() {
         "assets",
         "policy",
         "access",
+        "template",
+        "layer",
+        "drift",
     ];
     for command in commands {
         assert!(
@@ -63,6 +66,9 @@ fn help_is_enough_to_learn_from() {
         ["cert", "show"],
         ["package", "build"],
         ["package", "tbs"],
+        ["template", "affected"],
+        ["layer", "put"],
+        ["drift", "restore"],
     ] {
         assert!(help(&[command[0], command[1], "--help"]).contains("Usage: tms"));
     }

@@ -442,7 +442,7 @@ mod tests {
         );
         assert_eq!(
             code(Action {
-                kind: ActionKind::Delete,
+                kind: ActionKind::Deactivate,
                 ..blank(1)
             }),
             Some(ResultCode::NotSupported)

@@ -384,3 +384,28 @@ impl Place {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_place_comes_back(id: u64, branch in "(/[a-z.-]{1,5}){0,3}/") {
+            for place in [
+                Place::Bound(TerminalId(id)),
+                Place::Roster(RosterPlace { branch: branch.parse().unwrap(), seen: None, terminal: TerminalId(id) }),
+            ] {
+                let text = place.write();
+                prop_assert_eq!(Place::read(&text).map(|place| place.write()), Some(text));
+            }
+        }
+
+        #[test]
+        fn no_text_breaks_it(text in "\\PC{0,20}|[rb][.][0-9a-f]{0,17}[.]?/?[a-z]{0,5}/") {
+            let read = Place::read(&text);
+            prop_assert!(read.is_none() || text.starts_with("r.") || text.starts_with("b."));
+        }
+    }
+}

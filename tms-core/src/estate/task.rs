@@ -11,7 +11,7 @@ use crate::server::contact::ClassPolicy;
 use crate::store::{
     BranchPath, Change, Document, Entity, Event, EventKind, Expect, Key, Query, StoreError, TerminalId, Versioned,
 };
-use crate::task::{Cell, Failures, Member, StageRun, Task, Withdrawal};
+use crate::task::{Cell, Failures, Member, Runner, StageRun, Task, Withdrawal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -442,8 +442,14 @@ impl Estate {
         Ok(())
     }
 
-    fn runner(&self) -> crate::task::Runner {
-        crate::task::Runner::new(self.store.clone(), self.clock.clone(), self.entropy.clone())
+    /// What carries the tasks of this estate on.
+    #[must_use]
+    pub fn runner(&self) -> Runner {
+        let runner = Runner::new(self.store.clone(), self.clock.clone(), self.entropy.clone());
+        match &self.secrets {
+            Some(keeper) => runner.with_secrets(keeper.clone()),
+            None => runner,
+        }
     }
 }
 

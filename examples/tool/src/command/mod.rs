@@ -6,12 +6,15 @@ mod audit;
 mod branch;
 mod case;
 mod cert;
+mod drift;
+mod edit;
 mod enrol;
 mod event;
 mod filter;
 mod init;
 mod install;
 mod key;
+mod layer;
 mod operator;
 mod package;
 mod policy;
@@ -20,6 +23,7 @@ mod replace;
 mod report;
 mod represent;
 mod task;
+mod template;
 mod terminal;
 mod text;
 
@@ -124,11 +128,18 @@ enum Command {
     Text(text::Text),
     #[command(subcommand)]
     Assets(assets::Assets),
+    #[command(subcommand)]
     Task(task::Task),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
     Access(policy::Access),
+    #[command(subcommand)]
+    Template(template::Template),
+    #[command(subcommand)]
+    Layer(layer::Layer),
+    #[command(subcommand)]
+    Drift(drift::Drift),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -204,6 +215,9 @@ impl Cli {
             Command::Task(command) => command.run(&common.office().await?, out).await,
             Command::Policy(command) => command.run(&common.office().await?, out).await,
             Command::Access(command) => command.run(&common.office().await?, out).await,
+            Command::Template(command) => command.run(&common.office().await?, out).await,
+            Command::Layer(command) => command.run(&common.office().await?, out).await,
+            Command::Drift(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

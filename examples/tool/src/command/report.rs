@@ -57,6 +57,8 @@ enum Kind {
     Expiry,
     /// What points to terminals that were moved or cloned.
     Cases,
+    /// What terminals have that they should not, or have not that they should.
+    Drift,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -102,6 +104,7 @@ impl Report {
             }
             Kind::Never => self.list(office, &filter, Seen::Never, out).await,
             Kind::Expiry => self.expiry(office, &filter, out).await,
+            Kind::Drift => self.drift(office, &filter, out).await,
         }
     }
 
@@ -153,6 +156,21 @@ impl Report {
             }
         }
         list.end(self, &format!("of {} under {}", terminals(all), filter.under), out)
+    }
+
+    async fn drift(&self, office: &Office, filter: &RosterFilter, out: &mut impl Write) -> Result<()> {
+        let all = office.estate.count(&RosterFilter::under(filter.under.clone())).await?;
+        let mut list = List::default();
+        loop {
+            let page = office
+                .estate
+                .drift(&filter.under, None, list.next.as_deref(), PAGE)
+                .await?;
+            if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
+                break;
+            }
+        }
+        list.end(self, &format!("in {} under {}", terminals(all), filter.under), out)
     }
 }
 

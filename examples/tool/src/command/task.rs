@@ -200,7 +200,7 @@ impl Task {
         }
         // The server would do it in a few seconds; who has written it wants to see it.
         while done.state == TaskState::Building {
-            office.runner().advance().await?;
+            estate.runner().advance().await?;
             done = estate.task(actor, task.id).await?.record;
         }
         writeln!(out, "task {:016x} is {}", task.id, state(&done))?;

@@ -75,3 +75,35 @@ impl Entity for LayerVersion {
         Self::id_of(&self.template, &self.layer.scope, self.layer.version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scopes() -> impl Strategy<Value = Scope> {
+        prop_oneof![
+            proptest::collection::vec("[a-z]{1,3}", 0..4).prop_map(Scope::Branch),
+            "\\PC{1,40}".prop_map(Scope::Vendor),
+            ("\\PC{1,40}", "\\PC{1,40}").prop_map(|(vendor, model)| Scope::Model { vendor, model }),
+            "\\PC{1,15}".prop_map(Scope::Merchant),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_short_and_the_newest_comes_first(name in "[a-zA-Z0-9_.-]{1,64}", scope in scopes(), one: u32, other: u32) {
+            let ids = [one, other].map(|version| LayerVersion::id_of(&name, &scope, version));
+            prop_assert!(ids.iter().all(|id| id.len() <= 256));
+            prop_assert_eq!(ids[0].cmp(&ids[1]), other.cmp(&one));
+            let ids = [one, other].map(|version| TemplateVersion::id_of(&name, version));
+            prop_assert_eq!(ids[0].cmp(&ids[1]), other.cmp(&one));
+        }
+
+        #[test]
+        fn no_two_scopes_share_layers(one in scopes(), other in scopes()) {
+            let prefixes = [&one, &other].map(|scope| LayerVersion::prefix("pay", scope));
+            prop_assert_eq!(prefixes[0] == prefixes[1], one == other);
+        }
+    }
+}
