@@ -8,9 +8,10 @@ use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::entropy::OsEntropy;
 use tms_core::rule::task::{Counts, Slot};
 use tms_core::server::Options;
-use tms_core::store::{Entity, Kind, MemoryStore, Query, Record, Store, TerminalId};
+use tms_core::store::{Entity, Key, Kind, MemoryStore, Query, Record, Store, TerminalId};
 use tms_core::task::{Member, Runner, Task};
 use tms_proto::code::TriggerKind;
+use tms_proto::message::Inventory;
 use tms_proto::secret::Secret;
 
 pub(crate) struct Fleet {
@@ -87,6 +88,19 @@ impl Fleet {
             }
         }
         panic!("the runner never comes to an end");
+    }
+
+    /// What the terminals reported last that they have.
+    pub(crate) async fn inventories(&self) -> Vec<Inventory> {
+        let mut inventories = Vec::new();
+        for number in 0..self.terminals.len() {
+            let found = self.world.store.get(&Key::Inventory(self.id(number))).await.unwrap();
+            match found.unwrap().record {
+                Record::Inventory(record) => inventories.push(record.inventory),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        inventories
     }
 
     pub(crate) async fn documents<E: Entity>(&self, kind: Kind, prefix: String) -> Vec<E> {

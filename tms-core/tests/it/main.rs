@@ -1,6 +1,7 @@
 //! The crate from outside: server, agent, and both together.
 
 mod agent;
+mod application;
 mod case;
 mod drift;
 mod estate;
