@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tms_core::estate::RollUp;
 use tms_core::transport::Framing;
 use tms_program::log::LogFormat;
 use tms_program::say;
@@ -132,7 +133,6 @@ async fn serve(args: Args) -> Result<bool> {
 
     let store = directory.store().await?;
     let server = directory.server_on(Arc::clone(&store))?;
-    let estate = directory.estate_on(store)?;
     if args.check {
         say("configuration, keys, database and blob directory are in order");
         return Ok(true);
@@ -143,7 +143,7 @@ async fn serve(args: Args) -> Result<bool> {
         connections(directory.config.limits.sessions),
     )
     .await?;
-    running.roll_up(estate);
+    running.roll_up(RollUp::new(store));
     for (address, listen) in running.addresses() {
         say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");

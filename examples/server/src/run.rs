@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tms_core::estate::Estate;
+use tms_core::estate::RollUp;
 use tms_core::server::Server;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
@@ -59,10 +59,10 @@ impl Running {
     }
 
     /// Enters what happens into the roster, all the time.
-    pub fn roll_up(&mut self, estate: Estate) {
+    pub fn roll_up(&mut self, roster: RollUp) {
         self.roll_up.spawn(async move {
             loop {
-                match estate.roll_up(PORTION).await {
+                match roster.roll_up(PORTION).await {
                     // more is waiting
                     Ok(progress) if progress.events == PORTION => continue,
                     Ok(_) => {}

@@ -41,6 +41,8 @@ fn help_is_enough_to_learn_from() {
         "report",
         "policy",
         "access",
+        "release",
+        "floor",
     ];
     for command in commands {
         assert!(

@@ -35,7 +35,7 @@ pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifi
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
 pub use release::Unfit;
 pub(crate) use release::Withdrawn;
-pub use rollup::{AsOf, Progress};
+pub use rollup::{AsOf, Progress, RollUp};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
@@ -210,8 +210,7 @@ impl Estate {
 
     /// The same, as the store gives records.
     async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-        let found = self.entity(id).await?;
-        Ok(found.map(|(version, record)| Versioned { version, record }))
+        versioned(&*self.store, id).await
     }
 
     /// The entities of a page.
@@ -254,6 +253,13 @@ impl Estate {
             kind,
         }
     }
+}
+
+/// An entity, if it is there.
+pub(crate) async fn versioned<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
+    let found = store.get(&Key::Document(E::KIND, id.to_owned())).await?;
+    let found = found.map(entity_of).transpose()?;
+    Ok(found.map(|(version, record)| Versioned { version, record }))
 }
 
 /// The entity that a record keeps, and its version.

@@ -7,6 +7,7 @@ mod limit;
 mod release;
 mod report;
 mod represent;
+mod scoped;
 mod serial;
 mod server;
 mod simulation;

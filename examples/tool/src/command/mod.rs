@@ -13,6 +13,7 @@ mod operator;
 mod package;
 mod policy;
 mod publish;
+mod release;
 mod report;
 mod represent;
 mod terminal;
@@ -108,6 +109,9 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    Release(release::Release),
+    #[command(subcommand)]
+    Floor(release::Floor),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -179,6 +183,8 @@ impl Cli {
             Command::Role(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
+            Command::Release(command) => command.run(&common.office().await?, out).await,
+            Command::Floor(command) => command.run(&common.office().await?, out).await,
             Command::Policy(command) => command.run(&common.office().await?, out).await,
             Command::Access(command) => command.run(&common.office().await?, out).await,
         }

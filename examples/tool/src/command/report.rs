@@ -4,12 +4,12 @@ use super::filter::Filter;
 use super::print_columns;
 use crate::office::Office;
 use crate::time::show;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
 use tms_core::estate::AsOf;
-use tms_core::estate::report::{self, Report as Made, Row};
+use tms_core::estate::report::{self, Report as Made, Reports, Row};
 use tms_core::store::{Dimension, RosterFilter, Seen};
 
 /// How many terminals are read at a time.
@@ -84,7 +84,15 @@ impl Report {
     pub(super) async fn run(self, office: &Office, out: &mut impl Write) -> Result<()> {
         office.catch_up().await?;
         let filter = self.filter.roster();
-        let estate = &office.estate;
+        let estate = self.reports(office);
+        if matches!(self.kind, Kind::CheckIns | Kind::Failures | Kind::Expiry)
+            && filter != RosterFilter::under(filter.under.clone())
+        {
+            // what is counted by day, or found by day, is kept by branch and by nothing else
+            bail!(
+                "this report is made by --branch alone: it knows no vendor, model, serial number, merchant or version"
+            );
+        }
         match self.kind {
             Kind::Alive => {
                 let by: Vec<_> = self.by.iter().copied().map(Dimension::from).collect();
@@ -99,6 +107,16 @@ impl Report {
             }
             Kind::Never => self.list(office, &filter, Seen::Never, out).await,
             Kind::Expiry => self.expiry(office, &filter, out).await,
+        }
+    }
+
+    /// What is printed for people may be seen; what is written for programs leaves the system as a file.
+    fn reports<'a>(&self, office: &'a Office) -> Reports<'a> {
+        let reports = office.estate.reports(&office.actor);
+        if self.json || self.csv {
+            reports.exported()
+        } else {
+            reports
         }
     }
 
@@ -122,14 +140,15 @@ impl Report {
     }
 
     async fn list(&self, office: &Office, filter: &RosterFilter, seen: Seen, out: &mut impl Write) -> Result<()> {
-        let all = office.estate.count(filter).await?;
+        let reports = self.reports(office);
+        let all = reports.count(filter).await?;
         let listed = RosterFilter {
             seen: Some(seen),
             ..filter.clone()
         };
         let mut list = List::default();
         loop {
-            let page = office.estate.terminals(&listed, list.next.as_deref(), PAGE).await?;
+            let page = reports.terminals(&listed, list.next.as_deref(), PAGE).await?;
             if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
                 break;
             }
@@ -138,11 +157,11 @@ impl Report {
     }
 
     async fn expiry(&self, office: &Office, filter: &RosterFilter, out: &mut impl Write) -> Result<()> {
-        let all = office.estate.count(&RosterFilter::under(filter.under.clone())).await?;
+        let reports = self.reports(office);
+        let all = reports.count(&RosterFilter::under(filter.under.clone())).await?;
         let mut list = List::default();
         loop {
-            let page = office
-                .estate
+            let page = reports
                 .expiring(&filter.under, self.days, list.next.as_deref(), PAGE)
                 .await?;
             if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {

@@ -1,23 +1,26 @@
 //! Reports: what an estate comes to, as typed rows.
 //!
-//! Every report names a branch, and speaks of that branch and those below it: whoever calls has checked that the operator may
-//! see it. A number of terminals is always given beside that of all terminals that the filter names, silent ones among them. What
+//! Every report names a branch, and speaks of that branch and those below it, as far as the operator who asks may see them
+//! ([`Reports`]). A number of terminals is always given beside that of all terminals that the filter names, silent ones among them. What
 //! check-ins said is in a report up to its [`AsOf`].
 
 mod activity;
 mod expiry;
 mod fleet;
 mod row;
+mod scope;
 
 pub use activity::{CheckInRow, FailureRow};
 pub use expiry::{ExpiryPage, ExpiryRow};
 pub use fleet::{StandingRow, TerminalPage, TerminalRow, VersionRow};
 pub use row::{OnDay, Row, csv, rfc3339};
+pub use scope::Reports;
 
-use super::AsOf;
 use super::expiry::DAY;
+use super::{Actor, AsOf, Estate};
 use crate::store::BranchPath;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The most groups that a report has, and the most days.
 const MAX_GROUPS: u32 = 100_000;
@@ -36,6 +39,14 @@ pub struct Report<R> {
     pub cut: bool,
     /// The rows.
     pub rows: Vec<R>,
+}
+
+impl Estate {
+    /// The reports that `actor` may see.
+    #[must_use]
+    pub fn reports<'a>(&self, actor: &'a Actor) -> Reports<'a> {
+        Reports::new(Arc::clone(&self.store), Arc::clone(&self.clock), actor)
+    }
 }
 
 impl<R: Row> Report<R> {
