@@ -1,4 +1,4 @@
-//! Terminal main-control keys, wherever they are held.
+//! Terminal main-control keys, and the key that seals secret parameters, wherever they are held.
 //!
 //! A server never needs the key itself, only the pre-shared key that is derived from it for one terminal and epoch (§10.5):
 //! an HSM derives it inside, as the terminal's PIN pad does.
@@ -14,9 +14,11 @@ use tms_proto::secret::{Psk, Secret};
 
 #[cfg(unix)]
 mod file;
+mod secret;
 
 #[cfg(unix)]
 pub use file::KeyFile;
+pub use secret::{MAX_SECRET, ParameterKey, SecretKeeper, SecretPlace};
 
 /// Holds terminal main-control keys and derives from them.
 #[async_trait]

@@ -50,6 +50,7 @@ pub mod rule;
 pub mod server;
 pub mod signer;
 pub mod store;
+pub mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;

@@ -149,7 +149,7 @@ codes! {
         Download = 1 "DWNL",
         /// Install, or update where an older version is installed.
         Install = 2 "INST",
-        /// Update parameters.
+        /// Update parameters: a package of them, or, without a manifest, a parameter set (§9.9).
         Update = 3 "UPDT",
         /// Remove.
         Delete = 4 "DELT",
@@ -267,6 +267,8 @@ codes! {
         Replacement = 3 "replacement",
         /// Moved, and says so.
         Relocation = 4 "relocation",
+        /// Nothing of that: the server asked it to register again.
+        Again = 5 "again",
     }
 
     /// What a terminal reports without being asked.

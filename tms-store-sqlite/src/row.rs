@@ -157,7 +157,8 @@ impl AssignmentRow {
         Ok(Self {
             terminal: key(assignment.terminal.0),
             action: key(assignment.action.0),
-            package: assignment.package.manifest.0,
+            // what is about no package is kept under no digest
+            package: assignment.order.package().map_or([0; 32], |package| package.manifest.0),
             stage: assignment.stage.into(),
             code: assignment.code.into(),
             closed: assignment.closed,

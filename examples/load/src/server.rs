@@ -14,12 +14,11 @@ use tms_core::rule::slot::Access;
 use tms_core::server::{ContactPolicy, Node, Options as ServerOptions, Server, Services, TicketKey};
 use tms_core::signer::{PemSigner, Signer};
 use tms_core::store::{
-    ActionId, Assignment, BranchPath, Change, Decoding, Document, Expect, Holder, PackageRef, PlanStanding, Store,
-    Terminal, TerminalId, TerminalState,
+    ActionId, Assignment, BranchPath, Change, Decoding, Document, Expect, Holder, Order, PackageRef, PlanStanding,
+    Store, Terminal, TerminalId, TerminalState,
 };
 use tms_core::transport::tcp::TcpAccess;
 use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
-use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
 use tms_proto::secret::Secret;
 use tms_store_sqlite::SqliteStore;
@@ -96,6 +95,7 @@ pub(crate) async fn server(terminals: u64, object: Vec<u8>, slots: bool) -> Resu
         main_keys: Arc::new(keys),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
+        secrets: None,
     };
     let mut server_options = ServerOptions {
         contact: ContactPolicy::default(),
@@ -156,32 +156,22 @@ fn terminal(id: TerminalId) -> Terminal {
         next_contact: None,
         slot: None,
         logical: Vec::new(),
+        revoked: false,
+        policy: None,
+        resend_parameters: false,
     }
 }
 
 fn assignment(terminal: TerminalId, content: Digest, size: u64, now: u64) -> Assignment {
-    Assignment {
-        terminal,
-        action: ActionId(1),
-        package: PackageRef {
-            manifest: Digest::of(b"none"),
-            manifest_size: 1,
-            component: "bank".to_owned(),
-            version: "1".to_owned(),
-            content,
-            size,
-            block_map: None,
-            representations: Vec::new(),
-        },
-        stage: Stage::Accepted,
-        code: ResultCode::Success,
-        attempt: 0,
-        text: None,
-        closed: false,
-        whole: false,
-        result: 0,
-        created: now,
-        updated: now,
-        actor: "load".to_owned(),
-    }
+    let package = PackageRef {
+        manifest: Digest::of(b"none"),
+        manifest_size: 1,
+        component: "bank".to_owned(),
+        version: "1".to_owned(),
+        content,
+        size,
+        block_map: None,
+        representations: Vec::new(),
+    };
+    Assignment::new(terminal, ActionId(1), Order::Install { package }, now, "load")
 }

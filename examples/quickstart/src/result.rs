@@ -27,7 +27,10 @@ pub(crate) fn check(fleet: &Fleet) -> Vec<String> {
             continue;
         }
         let confirmed = member.assignments.iter().any(|assignment| {
-            assignment.package.manifest == package.manifest
+            assignment
+                .order
+                .package()
+                .is_some_and(|queued| queued.manifest == package.manifest)
                 && assignment.stage == Stage::RunningConfirmed
                 && assignment.code == ResultCode::Success
                 && assignment.closed
@@ -87,8 +90,10 @@ pub(crate) fn show(fleet: &Fleet) {
             Cell::new(member.before.as_deref().unwrap_or("-")),
             Cell::new(runs.map_or("-", |component| component.version.as_str())),
             Cell::new(result).fg(colour),
-            Cell::new(update.map_or_else(String::new, |update| update.package.size.to_string()))
-                .set_alignment(CellAlignment::Right),
+            Cell::new(update.map_or_else(String::new, |update| {
+                update.order.package().map_or(0, |package| package.size).to_string()
+            }))
+            .set_alignment(CellAlignment::Right),
             Cell::new(member.known.contact).set_alignment(CellAlignment::Right),
             Cell::new(
                 member

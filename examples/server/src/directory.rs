@@ -17,6 +17,7 @@ use tms_core::estate::Estate;
 use tms_core::server::{Node, Options, Server, Services, TicketKey};
 use tms_core::signer::PemSigner;
 use tms_core::store::Store;
+use tms_core::task::Runner;
 use tms_proto::certificate::{Anchors, Certificate};
 use tms_proto::package::TrustStore;
 use tms_store_sqlite::SqliteStore;
@@ -137,6 +138,12 @@ impl Directory {
         ))
     }
 
+    /// What carries tasks on, on a store that is open already.
+    #[must_use]
+    pub fn runner_on(&self, store: Arc<dyn Store>) -> Runner {
+        Runner::new(store, Arc::new(SystemClock), Arc::new(OsEntropy))
+    }
+
     /// The server, ready to serve.
     ///
     /// # Errors
@@ -172,6 +179,7 @@ impl Directory {
             main_keys: Arc::new(self.main_keys()?),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
+            secrets: None,
         };
         Ok(Server::new(
             services,

@@ -133,6 +133,7 @@ async fn serve(args: Args) -> Result<bool> {
 
     let store = directory.store().await?;
     let server = directory.server_on(Arc::clone(&store))?;
+    let runner = directory.runner_on(Arc::clone(&store));
     if args.check {
         say("configuration, keys, database and blob directory are in order");
         return Ok(true);
@@ -144,6 +145,7 @@ async fn serve(args: Args) -> Result<bool> {
     )
     .await?;
     running.roll_up(RollUp::new(store));
+    running.tasks(runner);
     for (address, listen) in running.addresses() {
         say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tms_core::estate::RollUp;
 use tms_core::server::Server;
+use tms_core::task::Runner;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
 use tms_core::transport::tcp::TcpAccess;
@@ -17,12 +18,15 @@ pub struct Running {
     server: Server,
     listeners: JoinSet<io::Result<()>>,
     addresses: Vec<(SocketAddr, Listen)>,
-    /// Ends with this value.
-    roll_up: JoinSet<()>,
+    /// What is done beside the calls. Ends with this value.
+    beside: JoinSet<()>,
 }
 
 /// How often what happened is entered into the roster.
 const ROLL_UP: Duration = Duration::from_secs(3);
+
+/// How often tasks are looked at.
+const TASKS: Duration = Duration::from_secs(2);
 
 /// How many events at a time: check-ins wait for as long as these take to be written.
 const PORTION: u32 = 500;
@@ -42,7 +46,7 @@ pub async fn start(server: Server, listen: &[Listen], connections: usize) -> Res
         server,
         listeners: JoinSet::new(),
         addresses: Vec::new(),
-        roll_up: JoinSet::new(),
+        beside: JoinSet::new(),
     };
     for (access, listen) in opened {
         running.addresses.push((access.local_address()?, listen.clone()));
@@ -60,7 +64,7 @@ impl Running {
 
     /// Enters what happens into the roster, all the time.
     pub fn roll_up(&mut self, roster: RollUp) {
-        self.roll_up.spawn(async move {
+        self.beside.spawn(async move {
             loop {
                 match roster.roll_up(PORTION).await {
                     // more is waiting
@@ -70,6 +74,23 @@ impl Running {
                     Err(error) => tracing::warn!(%error, "roster not brought up to date"),
                 }
                 tokio::time::sleep(ROLL_UP).await;
+            }
+        });
+    }
+
+    /// Carries tasks on, all the time.
+    pub fn tasks(&mut self, runner: Runner) {
+        self.beside.spawn(async move {
+            loop {
+                match runner.advance().await {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => tokio::time::sleep(TASKS).await,
+                    // what could not be done now is done later
+                    Err(error) => {
+                        tracing::warn!(%error, "tasks not carried on");
+                        tokio::time::sleep(TASKS).await;
+                    }
+                }
             }
         });
     }

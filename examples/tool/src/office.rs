@@ -8,6 +8,7 @@ use tms_core::store::{
     Assignment, Caller, Holder, InventoryRecord, Key, Package, Query, Record, RosterFilter, Store, Terminal,
     TerminalId, Versioned,
 };
+use tms_core::task::Runner;
 use tms_server::directory::Directory;
 
 /// How many records are read at a time.
@@ -87,6 +88,12 @@ impl Office {
             after: None,
             over: false,
         }
+    }
+
+    /// What carries tasks on.
+    #[must_use]
+    pub fn runner(&self) -> Runner {
+        self.directory.runner_on(Arc::clone(&self.store))
     }
 
     /// Enters into the roster what happened, so that lists and reports are as of now.

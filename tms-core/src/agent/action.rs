@@ -75,6 +75,14 @@ pub(super) struct Coded {
     pub(super) base: Option<Digest>,
 }
 
+/// A parameter set that an action brings: authenticated by the session in which the plan came, and named by its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SetRef {
+    pub(super) name: String,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+}
+
 /// What stands around an action.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
@@ -119,6 +127,8 @@ pub(super) enum Move {
 impl Held {
     pub(super) fn new(action: Action, entropy: &dyn Entropy) -> Self {
         Self {
+            // A package's manifest says what its content is.
+            content: action.object.filter(|_| is_parameter_set(&action)),
             stage: Stage::Accepted,
             attempt: 1,
             retry: None,
@@ -129,7 +139,6 @@ impl Held {
             component: action.component.clone(),
             trial: None,
             spread: u16::try_from(below(entropy, 1 << 16)).unwrap_or_default(),
-            content: None,
             block_map: None,
             installed: None,
             agreed: false,
@@ -139,9 +148,32 @@ impl Held {
         }
     }
 
-    /// Whether it is done in a call: a package is downloaded, a log sent.
+    /// Whether it is done in a call: a package or a parameter set is downloaded, a log or a registration sent.
     pub(super) const fn needs_call(&self) -> bool {
-        has_package(self.action.kind) || matches!(self.action.kind, ActionKind::Upload)
+        has_package(&self.action)
+            || is_parameter_set(&self.action)
+            || matches!(self.action.kind, ActionKind::Upload | ActionKind::Bind)
+    }
+
+    /// The parameter set that it brings, if it brings one.
+    pub(super) fn parameter_set(&self) -> Option<SetRef> {
+        if !is_parameter_set(&self.action) {
+            return None;
+        }
+        Some(SetRef {
+            name: self.action.component.clone()?,
+            digest: self.action.object?,
+            size: self.action.size?,
+        })
+    }
+
+    /// Whether `action`, which has the same id, is the same action: in what form a content comes may change.
+    pub(super) fn is(&self, action: &Action) -> bool {
+        let held = &self.action;
+        let content = |action: &Action| (action.component.clone(), action.object, action.size);
+        held.kind == action.kind
+            && held.manifest == action.manifest
+            && (!is_parameter_set(held) || content(held) == content(action))
     }
 
     /// The objects that it needs, as far as they are known: what the content and its block map are called stands in the
@@ -275,9 +307,18 @@ impl Held {
     }
 }
 
-/// Whether actions of this kind are about a package.
-pub(super) const fn has_package(kind: ActionKind) -> bool {
-    matches!(kind, ActionKind::Download | ActionKind::Install | ActionKind::Update)
+/// Whether an action is about a package.
+pub(super) const fn has_package(action: &Action) -> bool {
+    match action.kind {
+        ActionKind::Download | ActionKind::Install => true,
+        ActionKind::Update => action.manifest.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether an action brings a parameter set: an update without a package.
+const fn is_parameter_set(action: &Action) -> bool {
+    matches!(action.kind, ActionKind::Update) && action.manifest.is_none()
 }
 
 /// Why the terminal cannot be changed now, and for how many seconds at least.

@@ -1,11 +1,12 @@
 //! What the terminal says when the server asks: logs, certificates, registrations, proofs.
 
-use super::AgentError;
+use super::action::Held;
 use super::conversation::Conversation;
-use tms_proto::code::ResultCode;
+use super::{Agent, AgentError};
+use tms_proto::code::{ActionKind, RegisterIntent, ResultCode, Stage};
 use tms_proto::credential::PROOF_DOMAIN;
 use tms_proto::machine::Instant;
-use tms_proto::message::{CertificateGrant, CertificateRequest, LogPart, Proof, RegisterAnswer, Reject};
+use tms_proto::message::{CertificateGrant, CertificateRequest, LogPart, Proof, Register, RegisterAnswer, Reject};
 use tms_proto::session::TerminalSession;
 use tracing::{info, warn};
 
@@ -85,8 +86,24 @@ impl Conversation<'_, '_> {
 
     pub(super) async fn registered(&mut self, answer: RegisterAnswer) -> Result<(), AgentError> {
         self.awaited = self.awaited.saturating_sub(1);
+        let now = self.agent.now();
         let journal = &mut self.agent.notebook.journal;
         journal.registration = None;
+        // Whoever has the actions done by it is answered with it.
+        let bound = |held: &&Held| held.action.kind == ActionKind::Bind && self.passed.contains(&held.action.id);
+        let stage = match answer.code {
+            ResultCode::Success => Stage::RunningConfirmed,
+            _ => Stage::Rejected,
+        };
+        let bound: Vec<_> = journal
+            .actions
+            .iter()
+            .filter(bound)
+            .map(|held| held.result(stage, answer.code, "", now.stamp()))
+            .collect();
+        for result in bound {
+            journal.finish(result);
+        }
         let words = answer.text.unwrap_or_default();
         self.report
             .remarks
@@ -127,5 +144,28 @@ impl Conversation<'_, '_> {
                 self.send(session, now, refused);
             }
         }
+    }
+}
+
+impl Agent {
+    /// The server wants the terminal to register again: it says what it is and where it believes to be. A registration that
+    /// waits to be sent already says more.
+    pub(super) async fn register_again(&mut self) -> Result<(), AgentError> {
+        if self.notebook.journal.registration.is_some() {
+            return Ok(());
+        }
+        let components = &self.device.components;
+        // What the device does not tell it does not know.
+        let location = components.location().await.ok().flatten();
+        let logical = components.logical().await.ok();
+        self.notebook.journal.registration = Some(Register {
+            intent: RegisterIntent::Again,
+            code: None,
+            replaces: None,
+            installer: None,
+            location,
+            logical: logical.and_then(|logical| logical.into_iter().next()),
+        });
+        Ok(self.notebook.save().await?)
     }
 }

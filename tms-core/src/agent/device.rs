@@ -8,7 +8,9 @@
 //! 3. [`Installer::activate`] is atomic: after a loss of power the old version starts or the new one, whole.
 //! 4. The old version stays until the new one has confirmed itself. A new version that does not confirm itself is given up
 //!    by the terminal at a restart, or by [`Installer::roll_back`]; then the old one runs again.
-//! 5. Nothing here decides whether a package may be installed: the agent has verified it. What is read through [`Content`]
+//! 5. [`Installer::set_parameters`] is atomic and durable: after a loss of power the old parameters hold or the new ones,
+//!    whole. When it has returned, the inventory lists the set with the digest of its content.
+//! 6. Nothing here decides whether a package may be installed: the agent has verified it. What is read through [`Content`]
 //!    may still be damaged by the memory; an installer checks what it has written against [`Manifest::content`].
 //!
 //! Together: **at every instant the terminal has a whole version that it can start.**
@@ -90,6 +92,18 @@ pub trait Installer: Send + Sync + 'static {
 
     /// Goes back to the version before the one that has not confirmed itself: at once, or at the next start.
     async fn roll_back(&self, component: &str) -> Result<(), DeviceError>;
+
+    /// Puts a parameter set in force, in the place of the one of this name: whole or not at all. The content is a
+    /// [`Document`](crate::rule::template::Document), verified, of at most
+    /// [`MAX_PARAMETER_SET`](tms_proto::message::MAX_PARAMETER_SET) bytes; there may be secrets in it.
+    ///
+    /// # Errors
+    /// [`ResultCode::NotSupported`] where the terminal has no such parameters; then the old ones hold.
+    async fn set_parameters(&self, name: &str, content: &Content) -> Result<(), DeviceError>;
+
+    /// Removes a component for good, with all versions of it; the inventory does not list it any more. One that is not there
+    /// is removed already.
+    async fn remove(&self, component: &str) -> Result<(), DeviceError>;
 }
 
 /// Speaks to the merchant.

@@ -1,7 +1,7 @@
 //! Downloading, in a call: what is due, in its order; one object at a time.
 
 use super::AgentError;
-use super::action::{Coded, Held, Move, has_package};
+use super::action::{Coded, Held, Move};
 use super::conversation::Conversation;
 use super::device::Trial;
 use super::fetch::{Fetch, Part, Taken};
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 const CHECKPOINT: (u64, u64) = (1024, 64 * 1024);
 
 /// What an action needs next.
-enum Need {
+pub(super) enum Need {
     /// An object, from the server.
     Object(Box<Fetch>),
     /// Nothing: everything is here.
@@ -39,6 +39,11 @@ impl Conversation<'_, '_> {
     pub(super) async fn start_next(&mut self, session: &mut TerminalSession, now: Instant) -> Result<(), AgentError> {
         while let Some(held) = self.due() {
             let id = held.action.id;
+            if held.action.kind == ActionKind::Bind {
+                self.agent.register_again().await?;
+                self.passed.insert(id);
+                continue;
+            }
             if held.action.kind == ActionKind::Upload {
                 self.send_log(session, now).await;
                 let result = held.result(
@@ -78,6 +83,9 @@ impl Conversation<'_, '_> {
     /// costs no content.
     async fn need(&mut self, held: &Held) -> Result<Need, AgentError> {
         let id = held.action.id;
+        if let Some(set) = held.parameter_set() {
+            return self.need_set(held, &set).await;
+        }
         let (Some(digest), Some(size)) = (held.action.manifest, held.action.manifest_size) else {
             self.fail(
                 held,
@@ -214,7 +222,7 @@ impl Conversation<'_, '_> {
         Ok(true)
     }
 
-    async fn fetch(
+    pub(super) async fn fetch(
         &mut self,
         id: u64,
         part: Part,
@@ -375,7 +383,7 @@ impl Conversation<'_, '_> {
         Ok(self.agent.notebook.save().await?)
     }
 
-    async fn fail(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<(), AgentError> {
+    pub(super) async fn fail(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<(), AgentError> {
         // What was found out of it meanwhile stays.
         let held = self.agent.held(held.action.id).cloned().unwrap_or_else(|| held.clone());
         self.agent
@@ -434,12 +442,11 @@ impl Conversation<'_, '_> {
         Ok(())
     }
 
-    /// An action that is still to be downloaded after a whole call waits, rather than make the terminal call in a circle.
+    /// An action that still needs a call after a whole one waits, rather than make the terminal call in a circle.
     pub(super) fn hold_back(&mut self) {
         let now = self.agent.now();
         let delay = self.agent.options.retry_delay;
-        let due =
-            |held: &&Held| has_package(held.action.kind) && held.next(&self.agent.view(held, now)) == Move::Download;
+        let due = |held: &&Held| held.next(&self.agent.view(held, now)) == Move::Download;
         let due: Vec<u64> = self
             .agent
             .notebook

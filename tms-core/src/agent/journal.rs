@@ -72,6 +72,9 @@ pub(super) struct Journal {
     /// What is installed, by its manifests.
     #[serde(with = "encoded::each")]
     pub(super) installed: Vec<Installed>,
+    /// What was installed and then removed: its security counter still binds.
+    #[serde(with = "encoded::each")]
+    pub(super) removed: Vec<Installed>,
     /// Packages that were downloaded to be kept: their objects.
     pub(super) kept: Vec<Vec<Digest>>,
     /// Downloads without a block map, as far as they are certain.
@@ -314,6 +317,7 @@ impl Journal {
     /// Takes down what is installed now.
     pub(super) fn keep_installed(&mut self, installed: Installed) {
         self.installed.retain(|other| other.component != installed.component);
+        self.removed.retain(|other| other.component != installed.component);
         self.installed.push(installed);
     }
 

@@ -58,7 +58,9 @@ mod journal;
 mod opening;
 mod options;
 mod package;
+mod parameters;
 mod plan;
+mod removal;
 mod report;
 mod schedule;
 mod standing;
@@ -181,10 +183,11 @@ impl Agent {
         }
         let mut notebook = Notebook::open(flash).await?;
         for came_with in installed {
-            let known = notebook
-                .journal
+            let journal = &notebook.journal;
+            let known = journal
                 .installed
                 .iter()
+                .chain(&journal.removed)
                 .any(|known| known.component == came_with.component);
             if !known {
                 notebook.journal.installed.push(came_with);

@@ -6,6 +6,7 @@ use super::device::{Device, DeviceError};
 use super::journal::{Notebook, object_name};
 use super::timeline::Now;
 use bytes::Bytes;
+use std::borrow::Cow;
 use tms_proto::code::{Representation, ResultCode};
 use tms_proto::identity::Holder;
 use tms_proto::message::{Action, Inventory};
@@ -63,6 +64,7 @@ pub(super) struct Gate<'a> {
     pub(super) holder: &'a Holder,
     pub(super) inventory: &'a Inventory,
     pub(super) installed: &'a [Installed],
+    pub(super) removed: &'a [Installed],
     pub(super) now: Now,
     pub(super) options: &'a Options,
 }
@@ -144,7 +146,8 @@ impl Gate<'_> {
                 },
             )?;
         }
-        match verified.check(self.trust, &self.target(), None) {
+        let installed = self.bound_by(manifest);
+        match verified.check(self.trust, &self.target(&installed), None) {
             Err(back @ (PackageError::Counter { .. } | PackageError::Version)) => {
                 self.granted(&verified, action, back)?;
             }
@@ -153,11 +156,29 @@ impl Gate<'_> {
         Ok(verified)
     }
 
-    fn target(&self) -> Target<'_> {
+    fn target<'b>(&'b self, installed: &'b [Installed]) -> Target<'b> {
         Target {
             holder: self.holder,
             hardware: self.inventory.hardware.as_deref(),
-            installed: self.installed,
+            installed,
+        }
+    }
+
+    /// What is installed, and the package's own component where that was removed: of it only the security counter binds, for
+    /// removing a version must be no way to a lower one.
+    fn bound_by(&self, manifest: &tms_proto::package::Manifest) -> Cow<'_, [Installed]> {
+        let own = |installed: &&Installed| installed.component == manifest.component;
+        match self.removed.iter().find(own) {
+            Some(removed) if !self.installed.iter().any(|installed| own(&installed)) => {
+                let order = manifest.order;
+                let removed = Installed {
+                    order,
+                    ..removed.clone()
+                };
+                let all = self.installed.iter().cloned().chain([removed]);
+                Cow::Owned(all.collect())
+            }
+            _ => Cow::Borrowed(self.installed),
         }
     }
 
@@ -169,7 +190,8 @@ impl Gate<'_> {
         let grant = SignedGrant::decode(grant)
             .map_err(PackageError::from)?
             .verify(self.trust, time)?;
-        verified.check(self.trust, &self.target(), Some(&grant))?;
+        let installed = self.bound_by(verified.manifest());
+        verified.check(self.trust, &self.target(&installed), Some(&grant))?;
         // What `check` does not see, because it compares only what the agent installed.
         let given = grant.grant();
         let covered = given.holder == *self.holder

@@ -10,8 +10,9 @@ use super::action::{Held, has_package};
 use super::journal::{Journal, succeeded};
 use super::timeline::Now;
 use crate::entropy::Entropy;
+use crate::rule::template::is_name;
 use tms_proto::code::{ActionKind, ErrorAction, Representation, ResultCode, Stage};
-use tms_proto::message::{Action, Plan, Refusal};
+use tms_proto::message::{Action, MAX_PARAMETER_SET, Plan, Refusal};
 use tms_proto::package::MAX_SIGNED;
 
 /// What becomes of a plan.
@@ -63,7 +64,7 @@ impl Journal {
                 continue;
             }
             if let Some(held) = self.actions.iter_mut().find(|held| held.action.id == action.id) {
-                if held.action.manifest == action.manifest && held.action.kind == action.kind {
+                if held.is(action) {
                     let before = held.coded();
                     held.action = action.clone();
                     // What is here is perhaps not what is wanted now.
@@ -159,7 +160,7 @@ impl Journal {
 /// Why an action cannot be taken on.
 fn unfit(action: &Action) -> Option<ResultCode> {
     match action.kind {
-        kind if has_package(kind) => {
+        _ if has_package(action) => {
             let size = action.manifest_size.and_then(|size| usize::try_from(size).ok());
             if action.manifest.is_none() || size.is_none() {
                 return Some(ResultCode::Missing);
@@ -175,11 +176,30 @@ fn unfit(action: &Action) -> Option<ResultCode> {
                 _ => Some(ResultCode::NotSupported),
             }
         }
+        ActionKind::Update => unfit_set(action),
+        ActionKind::Delete if action.component.as_deref().is_none_or(str::is_empty) => Some(ResultCode::Missing),
         ActionKind::Cancel if action.target.is_none() => Some(ResultCode::Missing),
         ActionKind::DeviceRequest if action.prompt.is_none() => Some(ResultCode::Missing),
-        ActionKind::Cancel | ActionKind::Restart | ActionKind::DeviceRequest | ActionKind::Upload => None,
+        ActionKind::Cancel
+        | ActionKind::Restart
+        | ActionKind::DeviceRequest
+        | ActionKind::Upload
+        | ActionKind::Delete
+        | ActionKind::Bind => None,
         _ => Some(ResultCode::NotSupported),
     }
+}
+
+/// Why a parameter set cannot be taken on.
+fn unfit_set(action: &Action) -> Option<ResultCode> {
+    let (Some(name), Some(_), Some(size)) = (&action.component, action.object, action.size) else {
+        return Some(ResultCode::Missing);
+    };
+    if !is_name(name) || size == 0 || size > MAX_PARAMETER_SET {
+        return Some(ResultCode::InvalidContent);
+    }
+    let whole = action.representation.unwrap_or(Representation::Whole) == Representation::Whole;
+    (!whole || action.base.is_some()).then_some(ResultCode::NotSupported)
 }
 
 /// An action with nothing in it but its id.

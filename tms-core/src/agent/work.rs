@@ -11,7 +11,7 @@ use super::{Agent, AgentError};
 use std::time::Duration;
 use tms_proto::code::{ActionKind, ResultCode, Stage, TextStatus};
 use tms_proto::message::{ActionResult, Precondition, Text, TextReceipt};
-use tms_proto::package::VerifiedManifest;
+use tms_proto::package::{Manifest, VerifiedManifest};
 use tracing::warn;
 
 /// How often an activation is begun before a version that never runs is taken for one that does not.
@@ -28,8 +28,35 @@ pub struct WorkReport {
     pub again: Option<Duration>,
 }
 
+/// What an action is about to change.
+pub(super) struct Target {
+    pub(super) component: String,
+    /// What the merchant is asked where the action says nothing.
+    pub(super) words: String,
+    pub(super) settle_first: bool,
+}
+
+impl Target {
+    fn of(manifest: &Manifest) -> Self {
+        Self {
+            component: manifest.component.clone(),
+            words: format!("{} {}", manifest.component, manifest.version),
+            settle_first: manifest.hints.settle_first == Some(true),
+        }
+    }
+
+    /// Something that has no manifest.
+    pub(super) fn named(component: &str) -> Self {
+        Self {
+            component: component.to_owned(),
+            words: component.to_owned(),
+            settle_first: false,
+        }
+    }
+}
+
 /// What one step has done.
-enum Step {
+pub(super) enum Step {
     /// Something changed: look again.
     Changed,
     /// Nothing to do now, for that many seconds at least; zero where only a call, or the merchant, can change that.
@@ -102,15 +129,25 @@ impl Agent {
                 self.finish(held.result(stage, code, &text, now.stamp())).await?;
                 Ok(Step::Changed)
             }
-            Move::Verify => self.verify(&held, now).await,
+            Move::Verify => match held.parameter_set() {
+                Some(set) => self.verify_set(&held, &set, now).await,
+                None => self.verify(&held, now).await,
+            },
             Move::Install => match held.action.kind {
                 ActionKind::Restart => self.begin_restart(&held, now).await,
                 ActionKind::DeviceRequest => self.show_prompt(&held, now).await,
-                _ => self.install(&held, now).await,
+                ActionKind::Delete => self.remove(&held, now).await,
+                _ => match held.parameter_set() {
+                    Some(set) => self.set_parameters(&held, &set, now).await,
+                    None => self.install(&held, now).await,
+                },
             },
             Move::Activate => self.activate(&held, now).await,
             Move::Confirm if held.action.kind == ActionKind::Restart => self.end_restart(&held, now).await,
-            Move::Confirm => self.confirm(&held, now).await,
+            Move::Confirm => match held.parameter_set() {
+                Some(set) => self.confirm_set(&held, &set, now).await,
+                None => self.confirm(&held, now).await,
+            },
         }
     }
 
@@ -172,10 +209,10 @@ impl Agent {
             Ok(verified) => verified,
             Err(refused) => return self.refuse(held, refused, Stage::Verified).await,
         };
-        if let Some(step) = self.ready(held, &verified, now).await? {
+        let manifest = verified.manifest();
+        if let Some(step) = self.ready(held, &Target::of(manifest), now).await? {
             return Ok(step);
         }
-        let manifest = verified.manifest();
         let content = Content::new(
             std::sync::Arc::clone(&self.notebook.flash),
             object_name(&manifest.digest),
@@ -211,7 +248,7 @@ impl Agent {
                 .await?;
                 return Ok(Step::Changed);
             }
-            if let Some(step) = self.ready(held, &verified, now).await? {
+            if let Some(step) = self.ready(held, &Target::of(manifest), now).await? {
                 return Ok(step);
             }
             // Counted before it is begun: a version that takes the terminal down with it must not do so for ever.
@@ -378,15 +415,13 @@ impl Agent {
     }
 
     /// Whether the terminal may be changed now: `None` if so.
-    async fn ready(&mut self, held: &Held, verified: &VerifiedManifest, now: Now) -> Result<Option<Step>, AgentError> {
-        let manifest = verified.manifest();
+    pub(super) async fn ready(&mut self, held: &Held, target: &Target, now: Now) -> Result<Option<Step>, AgentError> {
         let id = held.action.id;
-        let ready = match self.device.installer.readiness(&manifest.component).await {
+        let ready = match self.device.installer.readiness(&target.component).await {
             Ok(ready) => ready,
             Err(error) => return Ok(Some(self.not_now(id, &error).await?)),
         };
-        let settle_first = manifest.hints.settle_first == Some(true);
-        if let Some((code, seconds)) = in_the_way(&held.action, settle_first, &ready, &self.options) {
+        if let Some((code, seconds)) = in_the_way(&held.action, target.settle_first, &ready, &self.options) {
             self.wait(id, code, "").await?;
             return Ok(Some(Step::Rest(seconds)));
         }
@@ -395,11 +430,7 @@ impl Agent {
         if held.agreed || held.action.forced == Some(true) || !asks || held.postponed >= self.options.max_postponed {
             return Ok(None);
         }
-        let prompt = held
-            .action
-            .prompt
-            .clone()
-            .unwrap_or_else(|| format!("{} {}", manifest.component, manifest.version));
+        let prompt = held.action.prompt.clone().unwrap_or_else(|| target.words.clone());
         match self.device.screen.ask(&prompt).await {
             Answer::Yes => {
                 self.change(id, |held| held.agreed = true).await?;
@@ -441,13 +472,14 @@ impl Agent {
             holder: &self.identity.holder,
             inventory,
             installed: &self.notebook.journal.installed,
+            removed: &self.notebook.journal.removed,
             now,
             options: &self.options,
         }
     }
 
     /// A package is refused: now, or for good. `stage` is where it goes on if it is tried again.
-    async fn refuse(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<Step, AgentError> {
+    pub(super) async fn refuse(&mut self, held: &Held, refused: Refused, stage: Stage) -> Result<Step, AgentError> {
         let Refused { code, text, later } = refused;
         let others = |other: &Held| other.action.id != held.action.id && other.waiting != Some(ResultCode::Missing);
         let may_come = code != ResultCode::Missing || self.notebook.journal.actions.iter().any(others);
@@ -459,14 +491,19 @@ impl Agent {
         Ok(Step::Changed)
     }
 
-    async fn device_failed(&mut self, held: &Held, error: &DeviceError, stage: Stage) -> Result<Step, AgentError> {
+    pub(super) async fn device_failed(
+        &mut self,
+        held: &Held,
+        error: &DeviceError,
+        stage: Stage,
+    ) -> Result<Step, AgentError> {
         self.attempt_failed(held, error.code, error.vendor_code, &error.text, stage)
             .await?;
         Ok(Step::Changed)
     }
 
     /// The device does not answer; what was activated goes on waiting, because nothing else can be done with it.
-    async fn not_now(&mut self, id: u64, error: &DeviceError) -> Result<Step, AgentError> {
+    pub(super) async fn not_now(&mut self, id: u64, error: &DeviceError) -> Result<Step, AgentError> {
         self.wait(id, error.code, &error.text).await?;
         Ok(Step::Rest(self.options.recheck))
     }

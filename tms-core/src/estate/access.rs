@@ -33,15 +33,29 @@ pub enum Permission {
     Publish,
     /// Plan tasks, and queue packages for single terminals.
     Plan,
+    /// Write parameter templates, and what branches, models, merchants and terminals set.
+    ManageParameters,
     /// Make and change operators and roles.
     ManageOperators,
     /// Read the audit log.
     Audit,
+    /// Take in installation records of the business system.
+    Install,
+    /// Confirm installations, as their branch.
+    ConfirmBranch,
+    /// Confirm installations, as head office.
+    ConfirmHeadOffice,
+    /// Approve replacements of terminals.
+    Replace,
+    /// Work on cases, and approve moves of terminals.
+    ManageCases,
+    /// Write, approve and publish texts for terminals.
+    ManageTexts,
 }
 
 impl Permission {
     /// All there are.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::View,
         Self::Export,
         Self::ManageOrganisation,
@@ -53,8 +67,15 @@ impl Permission {
         Self::ManageAddresses,
         Self::Publish,
         Self::Plan,
+        Self::ManageParameters,
         Self::ManageOperators,
         Self::Audit,
+        Self::Install,
+        Self::ConfirmBranch,
+        Self::ConfirmHeadOffice,
+        Self::Replace,
+        Self::ManageCases,
+        Self::ManageTexts,
     ];
 
     /// The name, as it is stored.
@@ -72,8 +93,15 @@ impl Permission {
             Self::ManageAddresses => "manage_addresses",
             Self::Publish => "publish",
             Self::Plan => "plan",
+            Self::ManageParameters => "manage_parameters",
             Self::ManageOperators => "manage_operators",
             Self::Audit => "audit",
+            Self::Install => "install",
+            Self::ConfirmBranch => "confirm_branch",
+            Self::ConfirmHeadOffice => "confirm_head_office",
+            Self::Replace => "replace",
+            Self::ManageCases => "manage_cases",
+            Self::ManageTexts => "manage_texts",
         }
     }
 }

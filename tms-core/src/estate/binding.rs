@@ -4,8 +4,9 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::text;
-use super::{ATTEMPTS, Estate, EstateError, entity_of};
-use crate::store::{BranchPath, Change, Document, Entity, Expect, Kind, Query, StoreError};
+use super::rollup::put;
+use super::{ATTEMPTS, Estate, EstateError, list};
+use crate::store::{BranchPath, Change, Entity, Kind, Query, Store, StoreError, Versioned};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -61,9 +62,19 @@ pub struct Binding {
 }
 
 impl Binding {
-    fn subject_mark(relation: Relation, subject: &str) -> String {
+    pub(super) fn subject_mark(relation: Relation, subject: &str) -> String {
         format!("{}/{subject}/", relation.name())
     }
+}
+
+impl Binding {
+    /// Begins the marks of what is bound to an object.
+    pub(super) fn object_mark(relation: Relation, object: &str) -> String {
+        format!("{}/{object}/", relation.name())
+    }
+
+    /// The mark that a binding has while it holds.
+    pub(super) const HOLDS: &str = "holds";
 }
 
 impl Entity for Binding {
@@ -76,10 +87,10 @@ impl Entity for Binding {
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        let object = format!("{}/{}/", self.relation.name(), self.object);
+        let object = Self::object_mark(self.relation, &self.object);
         let mut marks = vec![("object", format!("{object}{:020}", u64::MAX.saturating_sub(self.from)))];
         if self.until.is_none() {
-            marks.push(("holds", object));
+            marks.push((Self::HOLDS, object));
         }
         marks
     }
@@ -105,33 +116,24 @@ impl Estate {
         text("reason", reason, 200)?;
         actor.demand(Permission::ManageOrganisation, branch)?;
         for _ in 0..ATTEMPTS {
-            let now = self.clock.now();
-            let last = self.last_binding(relation, subject).await?;
-            let mut changes = Vec::new();
-            let mut number = 0;
-            if let Some((version, mut last)) = last {
-                number = last.number.saturating_add(1);
-                if last.until.is_none() {
-                    if last.object == object && last.branch == *branch {
-                        return Ok(());
-                    }
-                    actor.demand(Permission::ManageOrganisation, &last.branch)?;
-                    last.until = Some(now.max(last.from));
-                    changes.push(Change::Put(Expect::Version(version), Document::of(&last)?.into()));
-                }
-            }
             let binding = Binding {
                 relation,
                 subject: subject.to_owned(),
                 object: object.to_owned(),
                 branch: branch.clone(),
-                from: now,
+                from: self.clock.now(),
                 until: None,
                 operator: actor.name().to_owned(),
                 reason: reason.to_owned(),
-                number,
+                number: 0,
             };
-            changes.push(Change::Put(Expect::Absent, Document::of(&binding)?.into()));
+            let Rebound { changes, ended } = rebind(&*self.store, binding).await?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            if let Some(ended) = ended {
+                actor.demand(Permission::ManageOrganisation, &ended.branch)?;
+            }
             let deed = Deed {
                 act: "binding.make",
                 subject: Binding::subject_mark(relation, subject),
@@ -159,8 +161,12 @@ impl Estate {
     ) -> Result<(), EstateError> {
         text("reason", reason, 200)?;
         for _ in 0..ATTEMPTS {
-            let last = self.last_binding(relation, subject).await?;
-            let Some((version, mut last)) = last.filter(|(_, last)| last.until.is_none()) else {
+            let last = last(&*self.store, relation, subject).await?;
+            let Some(Versioned {
+                version,
+                record: mut last,
+            }) = last.filter(|last| last.record.until.is_none())
+            else {
                 return Err(EstateError::Unknown("binding of", subject.to_owned()));
             };
             actor.demand(Permission::ManageOrganisation, &last.branch)?;
@@ -171,8 +177,7 @@ impl Estate {
                 branch: last.branch.clone(),
                 detail: json!({ "object": last.object, "reason": reason }),
             };
-            let change = Change::Put(Expect::Version(version), Document::of(&last)?.into());
-            match self.commit(actor, &deed, vec![change]).await {
+            match self.commit(actor, &deed, vec![put(Some(version), &last)?]).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),
             }
@@ -211,8 +216,8 @@ impl Estate {
     ) -> Result<Vec<Binding>, EstateError> {
         let query = Query::Marked {
             kind: Binding::KIND,
-            mark: if now { "holds" } else { "object" }.to_owned(),
-            prefix: format!("{}/{object}/", relation.name()),
+            mark: if now { Binding::HOLDS } else { "object" }.to_owned(),
+            prefix: Binding::object_mark(relation, object),
             after: None,
         };
         self.visible_bindings(actor, &query).await
@@ -223,23 +228,70 @@ impl Estate {
         found.retain(|binding| actor.may(Permission::View, &binding.branch));
         Ok(found)
     }
+}
 
-    async fn last_binding(&self, relation: Relation, subject: &str) -> Result<Option<(u64, Binding)>, StoreError> {
-        let query = Query::Documents {
-            kind: Binding::KIND,
-            prefix: Binding::subject_mark(relation, subject),
-            after: None,
-        };
-        let page = self.store.list(&query, 1).await?;
-        page.into_iter().next().map(entity_of).transpose()
+/// What binds a subject to something else.
+#[derive(Default)]
+pub(crate) struct Rebound {
+    /// What is to be committed: nothing, where it is bound so already.
+    pub(crate) changes: Vec<Change>,
+    /// The binding that ends.
+    pub(crate) ended: Option<Binding>,
+}
+
+/// Makes a binding that begins now; its number is counted here. What the subject was bound to before, it is no longer.
+pub(crate) async fn rebind(store: &dyn Store, mut binding: Binding) -> Result<Rebound, StoreError> {
+    let mut rebound = Rebound::default();
+    if let Some(found) = last(store, binding.relation, &binding.subject).await? {
+        let Versioned {
+            version,
+            record: mut last,
+        } = found;
+        binding.number = last.number.saturating_add(1);
+        if last.until.is_none() {
+            if last.object == binding.object && last.branch == binding.branch {
+                return Ok(rebound);
+            }
+            last.until = Some(binding.from.max(last.from));
+            rebound.changes.push(put(Some(version), &last)?);
+            rebound.ended = Some(last);
+        }
     }
+    rebound.changes.push(put(None, &binding)?);
+    Ok(rebound)
+}
+
+/// The newest binding of a subject, ended or not.
+pub(crate) async fn last(
+    store: &dyn Store,
+    relation: Relation,
+    subject: &str,
+) -> Result<Option<Versioned<Binding>>, StoreError> {
+    let query = Query::Documents {
+        kind: Binding::KIND,
+        prefix: Binding::subject_mark(relation, subject),
+        after: None,
+    };
+    Ok(list(store, &query, 1).await?.into_iter().next())
+}
+
+/// What is bound to an object now, at most 1,000.
+pub(crate) async fn holding(store: &dyn Store, relation: Relation, object: &str) -> Result<Vec<Binding>, StoreError> {
+    let query = Query::Marked {
+        kind: Binding::KIND,
+        mark: "holds".to_owned(),
+        prefix: format!("{}/{object}/", relation.name()),
+        after: None,
+    };
+    let found = list(store, &query, MAX_HISTORY).await?;
+    Ok(found.into_iter().map(|found| found.record).collect())
 }
 
 /// How many bindings of one subject or object are given.
 const MAX_HISTORY: u32 = 1_000;
 
 /// Checks a name: a slash would make two names one.
-fn name(field: &'static str, name: &str) -> Result<(), EstateError> {
+pub(super) fn name(field: &'static str, name: &str) -> Result<(), EstateError> {
     text(field, name, 80)?;
     if name.contains('/') {
         return Err(EstateError::Invalid(field, "must not have a slash"));

@@ -97,7 +97,7 @@ impl Estate {
     /// # Errors
     /// Those of the store.
     pub async fn policies(&self, actor: &Actor, under: &BranchPath) -> Result<Vec<ClassPolicy>, EstateError> {
-        self.placed(actor, under).await
+        self.all_placed(actor, under).await
     }
 
     /// Makes an access, or changes what it carries: its lines, its rate, and how much of it is given out. Its addresses are
@@ -160,11 +160,11 @@ impl Estate {
     /// # Errors
     /// Those of the store.
     pub async fn accesses(&self, actor: &Actor, under: &BranchPath) -> Result<Vec<AccessPoint>, EstateError> {
-        self.placed(actor, under).await
+        self.all_placed(actor, under).await
     }
 
     /// The entities whose mark `branch` lies where the actor may see it.
-    async fn placed<E: Entity>(&self, actor: &Actor, under: &BranchPath) -> Result<Vec<E>, EstateError> {
+    async fn all_placed<E: Entity>(&self, actor: &Actor, under: &BranchPath) -> Result<Vec<E>, EstateError> {
         let mut found = Vec::new();
         for scope in within(actor, Permission::View, under) {
             let query = Query::Marked {

@@ -82,6 +82,9 @@ impl Estate {
             next_contact: None,
             slot: None,
             logical: Vec::new(),
+            revoked: false,
+            policy: None,
+            resend_parameters: false,
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
         let listed = RosterEntry::of(&terminal, branch.clone());
@@ -143,7 +146,7 @@ impl Estate {
     }
 
     /// What makes the roster say the state that a terminal has now, where it says another.
-    async fn relist(&self, terminal: &Terminal) -> Result<Option<Change>, StoreError> {
+    pub(super) async fn relist(&self, terminal: &Terminal) -> Result<Option<Change>, StoreError> {
         let found = self.store.get(&Key::Roster(terminal.id)).await?;
         Ok(match found {
             Some(Versioned {

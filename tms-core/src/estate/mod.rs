@@ -5,43 +5,68 @@ mod access;
 mod audit;
 mod binding;
 mod branch;
+mod case;
 mod consumer;
 mod contact;
 mod daily;
 mod enrol;
 mod expiry;
+mod install;
+mod key_load;
 mod notice;
 mod operator;
+mod parameters;
+mod preview;
 mod proposal;
 mod publish;
 mod queue;
+mod registration;
 mod release;
+mod replacement;
 pub mod report;
 mod represent;
 mod rollup;
+mod task;
+mod template;
 mod trust;
+mod whereabouts;
 
 pub use crate::server::contact::{AccessPoint, ClassPolicy};
 pub use access::{Actor, Denied, Permission};
 pub use audit::{AuditBroken, AuditEntry, AuditHead};
 pub use binding::{Binding, Relation};
 pub use branch::{Branch, Merchant, Site};
+pub use case::{Case, CaseNote, CaseState, Disposition};
 pub use consumer::{Consumer, Delivery};
 pub use daily::{Daily, WITHIN};
 pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
+pub use install::{
+    Contradiction, Finding, InstallOperation, InstallState, Installation, InstallationFact, InstallationMessage,
+    NotAllowed, Received, Signed,
+};
+pub use key_load::{KeyLoad, LoadedKey};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
+pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, TemplateVersion};
+pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};
+pub(crate) use registration::{Decided, Desk};
 pub use release::Unfit;
 pub(crate) use release::Withdrawn;
+pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress, RollUp};
+pub use task::{StageProgress, TaskCommand, TaskProgress};
+pub use template::{LayerDraft, LayerView};
+pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
+use crate::custody::SecretKeeper;
 use crate::entropy::Entropy;
 use crate::representation::EncodeError;
 use crate::rule::policy::PolicyError;
+use crate::rule::template::TemplateError;
 use crate::store::{
     BranchPath, Caller, CheckIn, Document, Entity, Event, EventKind, Holder, Key, Query, Record, Sequence, Store,
     StoreError, TerminalId, Versioned,
@@ -63,6 +88,8 @@ pub struct Estate {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     trust: TrustStore,
+    /// Seals secret parameters, where there is a key for that.
+    secrets: Option<Arc<dyn SecretKeeper>>,
     /// Verifying a password takes time and memory on purpose; this is how many may at once.
     sign_ins: Arc<Semaphore>,
     /// One representation is made at a time: each takes much memory.
@@ -158,12 +185,21 @@ pub enum EstateError {
     /// It cannot go while something is in it.
     #[error("{0} still has {1}")]
     InUse(String, &'static str),
+    /// A task cannot be carried out as it is written.
+    #[error("task: {0}")]
+    Task(#[from] crate::rule::task::Invalid),
+    /// A task's state does not allow it.
+    #[error(transparent)]
+    NotAllowed(#[from] crate::rule::task::state::NotAllowed),
     /// A check-in policy is not as it must be.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The audit log was tampered with.
     #[error(transparent)]
     Audit(#[from] AuditBroken),
+    /// Where an installation stands, that cannot be done with it.
+    #[error(transparent)]
+    Install(#[from] NotAllowed),
     /// A cursor that no page of this list gave.
     #[error("no page of this list ended there")]
     BadCursor,
@@ -176,6 +212,12 @@ pub enum EstateError {
     /// There is no event of this number.
     #[error("there is no event {0} to acknowledge")]
     BadAcknowledgement(Sequence),
+    /// A template or a layer is not as it must be.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// There are no parameters for a terminal, or for any.
+    #[error(transparent)]
+    Parameters(ParameterError),
     /// A renewed certificate is for another key or another terminal.
     #[error("certificate is not for this terminal: {0}")]
     WrongCertificate(&'static str),
@@ -197,9 +239,17 @@ impl Estate {
             clock,
             entropy,
             trust,
+            secrets: None,
             sign_ins: Arc::new(Semaphore::new(operator::SIGN_INS)),
             encoding: Arc::default(),
         }
+    }
+
+    /// The estate with a keeper of secret parameters: without one there are none.
+    #[must_use]
+    pub fn with_secrets(mut self, keeper: Arc<dyn SecretKeeper>) -> Self {
+        self.secrets = Some(keeper);
+        self
     }
 
     /// An entity and its version, if it is there.
@@ -210,7 +260,7 @@ impl Estate {
 
     /// The same, as the store gives records.
     async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-        versioned(&*self.store, id).await
+        read(&*self.store, id).await
     }
 
     /// The entities of a page.
@@ -255,11 +305,35 @@ impl Estate {
     }
 }
 
-/// An entity, if it is there.
-pub(crate) async fn versioned<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
+impl From<ParameterError> for EstateError {
+    fn from(error: ParameterError) -> Self {
+        match error {
+            ParameterError::Store(error) => Self::Store(error),
+            ParameterError::UnknownTerminal(id) => Self::UnknownTerminal(id.to_string()),
+            other => Self::Parameters(other),
+        }
+    }
+}
+
+/// An entity, as the store has it now.
+pub(crate) async fn read<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
     let found = store.get(&Key::Document(E::KIND, id.to_owned())).await?;
-    let found = found.map(entity_of).transpose()?;
-    Ok(found.map(|(version, record)| Versioned { version, record }))
+    found.map(versioned_of).transpose()
+}
+
+/// The entities of a page, as the store has them now.
+pub(crate) async fn list<E: Entity>(
+    store: &dyn Store,
+    query: &Query,
+    limit: u32,
+) -> Result<Vec<Versioned<E>>, StoreError> {
+    let page = store.list(query, limit).await?;
+    page.into_iter().map(versioned_of).collect()
+}
+
+fn versioned_of<E: Entity>(found: Versioned<Record>) -> Result<Versioned<E>, StoreError> {
+    let (version, record) = entity_of(found)?;
+    Ok(Versioned { version, record })
 }
 
 /// The entity that a record keeps, and its version.

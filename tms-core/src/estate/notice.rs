@@ -26,6 +26,16 @@ pub fn notice(sequence: Sequence, event: &Event) -> Result<Map<String, Value>, s
         EventKind::CheckedIn(summary) => {
             fields.insert("trigger".into(), json!(summary.trigger.to_string()));
         }
+        EventKind::Registered(summary) => {
+            fields.insert("intent".into(), json!(summary.intent.to_string()));
+        }
+        EventKind::Replaced { by } => {
+            fields.insert("by".into(), json!(by.to_string()));
+        }
+        EventKind::RegistrationRefused { intent, code } => {
+            fields.insert("intent".into(), json!(intent.to_string()));
+            fields.insert("code".into(), json!(code.to_string()));
+        }
         _ => {}
     }
     Ok(fields)

@@ -9,7 +9,7 @@ use super::rollup::put;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::store::{
     Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
-    StoreError, TerminalId, Versioned,
+    StoreError, TerminalId, TerminalState, Versioned,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -45,6 +45,11 @@ pub enum Act {
         /// The epoch.
         epoch: Option<u32>,
     },
+    /// Blacklists a terminal: there seem to be two of it.
+    Blacklist {
+        /// Which terminal.
+        terminal: TerminalId,
+    },
     /// Has terminals call an access at other addresses.
     ChangeAddress {
         /// The access's name.
@@ -71,6 +76,7 @@ impl Act {
         match self {
             Self::Retire { .. } => Permission::Retire,
             Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } => Permission::ManageKeys,
+            Self::Blacklist { .. } => Permission::ChangeState,
             Self::ChangeAddress { .. } => Permission::ManageAddresses,
             Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => Permission::ManageTrust,
         }
@@ -79,7 +85,9 @@ impl Act {
     fn terminals(&self) -> BTreeSet<TerminalId> {
         match self {
             Self::Retire { terminals } => terminals.clone(),
-            Self::ChangeIdentity { terminal, .. } | Self::ChangeMainKey { terminal, .. } => [*terminal].into(),
+            Self::ChangeIdentity { terminal, .. }
+            | Self::ChangeMainKey { terminal, .. }
+            | Self::Blacklist { terminal } => [*terminal].into(),
             Self::ChangeAddress { .. } | Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => BTreeSet::new(),
         }
     }
@@ -151,6 +159,20 @@ impl Estate {
     /// [`EstateError::Denied`] where the actor may not do it either; [`EstateError::UnknownTerminal`];
     /// [`EstateError::Invalid`].
     pub async fn propose(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
+        let proposal = self.draft_proposal(actor, act, reason).await?;
+        let deed = Deed {
+            act: "proposal.make",
+            subject: proposal.id.clone(),
+            branch: proposal.branch.clone(),
+            detail: json!({ "act": proposal.act, "reason": reason }),
+        };
+        let change = Change::Put(Expect::Absent, Document::of(&proposal)?.into());
+        self.commit(actor, &deed, vec![change]).await?;
+        Ok(proposal)
+    }
+
+    /// A proposal that the actor may make, to be committed.
+    pub(super) async fn draft_proposal(&self, actor: &Actor, act: Act, reason: &str) -> Result<Proposal, EstateError> {
         super::branch::text("reason", reason, 200)?;
         if let Act::Retire { terminals } = &act
             && !(1..=MAX_RETIRED).contains(&terminals.len())
@@ -164,7 +186,7 @@ impl Estate {
         let now = self.clock.now();
         let mut random = [0; 8];
         self.entropy.fill(&mut random);
-        let proposal = Proposal {
+        Ok(Proposal {
             id: format!("{now:010}-{}", hex::encode(random)),
             act,
             reason: reason.to_owned(),
@@ -173,16 +195,7 @@ impl Estate {
             proposed: now,
             expires: now.saturating_add(STANDS),
             standing: Standing::Open,
-        };
-        let deed = Deed {
-            act: "proposal.make",
-            subject: proposal.id.clone(),
-            branch: proposal.branch.clone(),
-            detail: json!({ "act": proposal.act, "reason": reason }),
-        };
-        let change = Change::Put(Expect::Absent, Document::of(&proposal)?.into());
-        self.commit(actor, &deed, vec![change]).await?;
-        Ok(proposal)
+        })
     }
 
     /// Approves a proposal: it is done, in the same commit.
@@ -322,6 +335,7 @@ impl Estate {
                 let known = self.known(&Caller::Id(*terminal)).await?.terminal;
                 let mut changed = known.record;
                 changed.key = *key;
+                changed.revoked = false;
                 // what the old key has vouched for opens nothing any more
                 (changed.credential, changed.renewed_certificate) = (None, None);
                 changed.tickets.clear();
@@ -330,6 +344,19 @@ impl Estate {
                     Change::Put(Expect::Version(known.version), changed.into()),
                     Change::Append(event),
                 ])
+            }
+            Act::Blacklist { terminal } => {
+                let known = self.known(&Caller::Id(*terminal)).await?.terminal;
+                let mut changed = known.record;
+                changed.state = TerminalState::Blacklisted;
+                changed.credential = None;
+                changed.tickets.clear();
+                let state = changed.state;
+                let event = self.event(actor, Some(*terminal), EventKind::StateChanged { state });
+                let mut changes = Vec::from_iter(self.relist(&changed).await?);
+                changes.push(Change::Put(Expect::Version(known.version), changed.into()));
+                changes.push(Change::Append(event));
+                Ok(changes)
             }
             Act::ChangeMainKey { terminal, epoch } => {
                 let known = self.known(&Caller::Id(*terminal)).await?.terminal;

@@ -4,11 +4,14 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::release::demand_released;
 use super::{ATTEMPTS, Estate, EstateError};
-use crate::server::plan;
-use crate::server::representation::decodes;
-use crate::store::{ActionId, Assignment, Caller, Change, EventKind, Expect, Package, StoreError, Terminal, Versioned};
+use crate::rule::task::assignment::Event as Move;
+use crate::server::{plan, representation};
+use crate::store::{
+    ActionId, Assignment, Caller, Change, EventKind, Expect, Order, Package, PackageRef, StoreError, Terminal,
+    Versioned,
+};
+use crate::task::Ledger;
 use serde_json::json;
-use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
 
 impl Estate {
@@ -29,10 +32,11 @@ impl Estate {
             let branch = self.branch_of(terminal.id).await?;
             actor.demand(Permission::Plan, &branch)?;
             check_target(&package, &terminal)?;
+            let is_it = |package: &PackageRef| package.manifest == *manifest;
             let waiting = known
                 .assignments
                 .iter()
-                .find(|open| open.record.package.manifest == *manifest);
+                .find(|open| open.record.order.package().is_some_and(is_it));
             if let Some(waiting) = waiting {
                 return Err(EstateError::Queued(terminal.id, waiting.record.action.0));
             }
@@ -40,35 +44,24 @@ impl Estate {
             terminal.last_action = terminal.last_action.saturating_add(1);
             let action = ActionId(terminal.last_action);
             let mut changes = Vec::new();
+            let now = self.clock.now();
+            let mut ledger = Ledger::new(&*self.store, now);
             let rivals = known
                 .assignments
                 .iter()
-                .filter(|open| open.record.package.component == package.package.component);
+                .filter(|open| open.record.order.component() == Some(&package.package.component));
             for rival in rivals {
-                changes.push(self.close(rival, Stage::Superseded, ResultCode::Duplicate));
+                // What the terminal has begun to install runs to its end first.
+                if let Ok(after) = rival.record.after(Move::Supersede { by: 0 }, now) {
+                    ledger.moved(&after).await?;
+                    changes.push(Change::Put(Expect::Version(rival.version), after.into()));
+                }
             }
-            let now = self.clock.now();
-            let mut package = package.package.clone();
-            // What is known not to fit needs no room in the assignment.
-            let unknown = terminal.inventory.is_none();
-            package
-                .representations
-                .retain(|representation| unknown || decodes(&terminal.decoding, representation));
-            let assignment = Assignment {
-                terminal: terminal.id,
-                action,
-                package,
-                stage: Stage::Accepted,
-                code: ResultCode::Success,
-                attempt: 0,
-                text: None,
-                closed: false,
-                whole: false,
-                result: 0,
-                created: now,
-                updated: now,
-                actor: actor.name().to_owned(),
+            changes.extend(ledger.changes()?);
+            let order = Order::Install {
+                package: representation::fitting(package.package.clone(), &terminal),
             };
+            let assignment = Assignment::new(terminal.id, action, order, now, actor.name());
             let kind = EventKind::Queued {
                 action,
                 manifest: *manifest,
@@ -111,27 +104,25 @@ impl Estate {
                 detail: json!(kind),
             };
             let event = self.event(actor, Some(id), kind);
-            let changes = vec![
-                self.close(open, Stage::Cancelled, ResultCode::Success),
-                Change::Append(event),
-            ];
+            let now = self.clock.now();
+            let cancel = Move::Cancel {
+                id: action.0,
+                force: true,
+            };
+            let Ok(after) = open.record.after(cancel, now) else {
+                return Err(EstateError::UnknownAction(id, action.0));
+            };
+            let mut ledger = Ledger::new(&*self.store, now);
+            ledger.moved(&after).await?;
+            let mut changes = ledger.changes()?;
+            changes.push(Change::Put(Expect::Version(open.version), after.into()));
+            changes.push(Change::Append(event));
             match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done?),
             }
         }
         Err(StoreError::Conflict.into())
-    }
-
-    fn close(&self, open: &Versioned<Assignment>, stage: Stage, code: ResultCode) -> Change {
-        let closed = Assignment {
-            stage,
-            code,
-            closed: true,
-            updated: self.clock.now(),
-            ..open.record.clone()
-        };
-        Change::Put(Expect::Version(open.version), closed.into())
     }
 }
 

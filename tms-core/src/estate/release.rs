@@ -350,7 +350,7 @@ impl Estate {
         for needed in &package.dependencies {
             let queued = open
                 .iter()
-                .any(|open| open.record.package.component == needed.component);
+                .any(|open| open.record.order.component() == Some(&needed.component));
             let there = inventory.components.iter().any(|there| there.id == needed.component);
             let known = self.order_of(&inventory, &needed.component).await?;
             // what runs and was not published here may be new enough

@@ -6,7 +6,7 @@
 
 use super::daily::Daily;
 use super::expiry::{Expiry, day_of};
-use super::{ATTEMPTS, Estate, EstateError, versioned};
+use super::{ATTEMPTS, Estate, EstateError, read};
 use crate::store::{
     ActionId, BranchPath, Change, Day, Document, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
     RosterEntry, Sequence, Store, StoreError, Terminal, TerminalId, TerminalState, Versioned,
@@ -109,7 +109,7 @@ impl RollUp {
     }
 
     async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-        versioned(&*self.store, id).await
+        read(&*self.store, id).await
     }
 
     /// Enters at most `limit` events that are not entered yet, and at most 5,000, in one commit. To be called from time to
@@ -248,7 +248,7 @@ impl RollUp {
     async fn size(&self, id: TerminalId, action: ActionId) -> Result<Option<u64>, StoreError> {
         let found = self.store.get(&Key::Assignment(id, action)).await?;
         Ok(found.and_then(|found| match found.record {
-            Record::Assignment(assignment) => Some(assignment.package.size),
+            Record::Assignment(assignment) => assignment.order.package().map(|package| package.size),
             _ => None,
         }))
     }

@@ -39,13 +39,31 @@ pub struct Sighting {
 #[serde(default)]
 pub struct Observed {
     /// The caller, on a telephone line that tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<ObservedCaller>,
     /// The number that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub called: Option<String>,
     /// The line that it came in on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
     /// The address that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+}
+
+impl Observed {
+    /// Whether nothing was.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What of it says where the caller is. Of the lines of a pool a call takes any.
+    #[must_use]
+    pub const fn place(&self) -> (Option<&ObservedCaller>, Option<&IpAddr>) {
+        (self.caller.as_ref(), self.address.as_ref())
+    }
 }
 
 /// A caller, as a line tells of it.
@@ -100,6 +118,52 @@ pub struct Place {
     pub iccids: Vec<String>,
     /// Radio modules, by their numbers.
     pub imeis: Vec<String>,
+}
+
+impl Place {
+    /// The place of a terminal that is where it belongs. What it says of its number counts only where the line told none; a number
+    /// that cannot be read is none.
+    #[must_use]
+    pub fn of(observed: &Observed, claimed: &Location, plan: &DialPlan) -> Self {
+        let told = match &observed.caller {
+            Some(ObservedCaller::Known { number, .. }) => Some(number.as_str()),
+            _ => None,
+        };
+        let number = told.or(claimed.caller.as_deref());
+        let word = |word: &Option<String>| word.as_deref().map(short).into_iter().collect();
+        Self {
+            numbers: number.and_then(|number| plan.number(number).ok()).into_iter().collect(),
+            groups: Vec::new(),
+            networks: observed.address.map(network_of).into_iter().collect(),
+            cells: word(&claimed.cell),
+            iccids: word(&claimed.iccid),
+            imeis: word(&claimed.imei),
+        }
+    }
+
+    /// Adds what another place has and this one has not.
+    pub fn add(&mut self, other: Self) {
+        fn join<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
+            for one in more {
+                if !known.contains(&one) {
+                    known.push(one);
+                }
+            }
+        }
+        join(&mut self.numbers, other.numbers);
+        join(&mut self.groups, other.groups);
+        join(&mut self.networks, other.networks);
+        join(&mut self.cells, other.cells);
+        join(&mut self.iccids, other.iccids);
+        join(&mut self.imeis, other.imeis);
+    }
+}
+
+/// The network of a subscriber: providers give out other addresses of it from time to time.
+fn network_of(address: IpAddr) -> IpNet {
+    let address = address.to_canonical();
+    let length = if address.is_ipv4() { 24 } else { 64 };
+    IpNet::new(address, length).map_or_else(|_| address.into(), |network| network.trunc())
 }
 
 /// What is known of where a terminal may be.

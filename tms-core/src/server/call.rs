@@ -6,10 +6,11 @@ use super::online::Arrival;
 use super::plan;
 use super::record::{CallError, Facts};
 use super::seal::split_ticket_id;
-use super::withdrawn::is_held_back;
 use crate::admission::{Decision, Permit};
 use crate::blob::BlobError;
+use crate::estate::{ParameterSetRef, Parameters};
 use crate::pump::Pump;
+use crate::rule::relocation::Observed;
 use crate::store::{Caller, CheckIn, Credential, CredentialId, EventKind, StoreError, Terminal, TerminalId};
 use crate::transport::{Incoming, LinkProfile, PeerInfo, Transport};
 use std::pin::{Pin, pin};
@@ -19,14 +20,13 @@ use tms_proto::code::{ResultCode, Role};
 use tms_proto::credential::{Checks, CredentialError, Credentials, Remembered, VerifiedPeer};
 use tms_proto::digest::Digest;
 use tms_proto::handshake::{Hello, Mode};
-use tms_proto::message::{
-    Bye, CertificateGrant, Message, ObjectGet, PlanAck, RegisterAnswer, Reject, ResultAck, StatusReport, Ticket,
-};
+use tms_proto::message::{Bye, CertificateGrant, Message, ObjectGet, PlanAck, Reject, ResultAck, StatusReport, Ticket};
 use tms_proto::secret::Psk;
 use tms_proto::session::{End, Presented, ServerConfig, ServerEvent, ServerSession};
 use tms_proto::tlv::Structure;
 use tokio::time::{Instant, Sleep};
 use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
 
 /// How many bytes a handshake has at most, for the patience with it: those of a first contact, and some.
 const HANDSHAKE: u32 = 4096;
@@ -81,6 +81,10 @@ struct Known {
     pending: Option<Box<Pending>>,
     /// What this terminal may download.
     objects: Vec<Digest>,
+    /// Parameter sets that it may download.
+    sets: Vec<ParameterSetRef>,
+    /// The one that it downloads, made for it in this call and kept nowhere else.
+    made: Option<(Digest, Zeroizing<Vec<u8>>)>,
     /// Its certificate has expired: it may ask for a new one, and nothing else.
     recovery: bool,
 }
@@ -213,6 +217,10 @@ impl Call<'_> {
             ServerEvent::PlanAck(ack) => self.plan_ack(session, now, ack).await,
             ServerEvent::Get(get) => self.get(session, now, &get).await,
             ServerEvent::Part { digest, offset, max } => {
+                if let Some(bytes) = self.made(&digest, offset, max) {
+                    session.part(now, bytes)?;
+                    return Ok(());
+                }
                 match self.inner.services.blobs.read(&digest, offset, max).await {
                     Ok(bytes) => session.part(now, &bytes)?,
                     Err(error) => {
@@ -419,6 +427,9 @@ impl Call<'_> {
             return Ok(Err((ResultCode::UnknownReference, "terminal is not enrolled")));
         };
         let terminal = &known.terminal.record;
+        if terminal.revoked {
+            return Ok(Err((ResultCode::SecurityError, "identity is revoked")));
+        }
         if terminal.key.is_some_and(|pinned| pinned != peer.key()) {
             let evidence = format!("certified key {} is not the pinned one", peer.key());
             let kind = EventKind::CloneSuspected { evidence };
@@ -455,6 +466,8 @@ impl Call<'_> {
             arrival,
             pending,
             objects: Vec::new(),
+            sets: Vec::new(),
+            made: None,
             recovery,
         }));
     }
@@ -490,17 +503,23 @@ impl Call<'_> {
             session.plan(now, plan::recovery(&pending.known.terminal.record, otherwise))?;
             return Ok(());
         }
-        let withdrawn = inner.withdrawn.at(&*inner.services.store, time).await;
-        let assignments = &mut pending.known.assignments;
-        assignments.retain(|open| !is_held_back(&open.record, &withdrawn));
-        let mut planned = inner.decide(&mut pending.known, &report, otherwise).await?;
+        let decided = inner.decide(&pending.known, &report, otherwise).await?;
+        let mut planned = decided.planned;
+        if decided.policy.is_some() {
+            // Its next contact is by the new policy already.
+            pending.known.terminal.record.policy.clone_from(&decided.policy);
+        }
         let asked = Asked {
             known: &pending.known,
             link: self.link,
             now: time,
             chance,
         };
-        let contact = inner.contacts.next(&*inner.services.store, &asked).await?;
+        let mut contact = inner.contacts.next(&*inner.services.store, &asked).await?;
+        if let Some(seconds) = decided.retry_after {
+            // It has not had its turn in a task: it is asked back before its time, and the slot stays its.
+            contact.next.from = contact.next.from.min(time.saturating_add(u64::from(seconds)));
+        }
         planned.plan.next_contact = contact.next;
         let expires = time.saturating_add(u64::from(inner.options.ticket_lifetime));
         let ticket = inner.tickets.issue(caller.id, expires, &*inner.services.entropy);
@@ -510,11 +529,12 @@ impl Call<'_> {
             key: ticket.key.clone(),
             lifetime: inner.options.ticket_lifetime,
         });
-        caller.objects = plan::objects(&pending.known.assignments);
+        (caller.objects, caller.sets) = (decided.objects, decided.sets);
         session.plan(now, plan)?;
         pending.facts = Some(Facts {
             mode: caller.mode.code(),
             peer,
+            observed: Observed::from(&self.peer),
             elsewhere: None,
             report,
             credential: pending.peer.as_ref().map(|peer| {
@@ -530,6 +550,9 @@ impl Call<'_> {
             used_ticket: pending.used_ticket,
             ticket: ticket.map(|ticket| ticket.sealed),
             standing: planned.standing,
+            offered: planned.offered,
+            reserved: decided.reserved,
+            policy: decided.policy,
             next_contact: contact.next,
             booking: contact.booking,
             refused: Vec::new(),
@@ -570,6 +593,11 @@ impl Call<'_> {
         now: tms_proto::machine::Instant,
         get: &ObjectGet,
     ) -> Result<(), CallError> {
+        let caller = self.caller.as_deref_mut();
+        let set = caller.and_then(|caller| caller.sets.iter().find(|set| set.digest == get.digest).cloned());
+        if let Some(set) = set {
+            return self.make(session, now, &set).await;
+        }
         let planned = self
             .caller
             .as_ref()
@@ -590,6 +618,45 @@ impl Call<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes a parameter set and serves it.
+    async fn make(
+        &mut self,
+        session: &mut ServerSession,
+        now: tms_proto::machine::Instant,
+        set: &ParameterSetRef,
+    ) -> Result<(), CallError> {
+        let services = &self.inner.services;
+        let parameters = Parameters::new(Arc::clone(&services.store), services.secrets.clone());
+        match parameters.document(set).await {
+            Ok(document) => {
+                let total = u64::try_from(document.len()).unwrap_or(u64::MAX);
+                info!(set = set.template, total, "download");
+                if let Some(caller) = &mut self.caller {
+                    caller.made = Some((set.digest, document));
+                }
+                session.start(now, total, None)?;
+            }
+            Err(error) => {
+                warn!(set = set.template, %error, "parameter set cannot be made");
+                let code = if error.is_transient() {
+                    ResultCode::Busy
+                } else {
+                    ResultCode::Changed
+                };
+                session.start(now, 0, Some(code))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of the parameter set that was made, if it is that object.
+    fn made(&self, digest: &Digest, offset: u64, max: usize) -> Option<&[u8]> {
+        let (made, document) = self.caller.as_ref()?.made.as_ref()?;
+        let from = usize::try_from(offset).ok().filter(|_| made == digest)?;
+        let rest = document.get(from..)?;
+        rest.get(..max).or(Some(rest))
     }
 
     async fn message(
@@ -661,16 +728,11 @@ impl Call<'_> {
                 info!(code = %grant.code, "certificate asked for");
                 session.send(now, grant)?;
             }
-            Message::Register(_) => {
-                let text = Some("registration is not offered by this server".to_owned());
-                session.send(
-                    now,
-                    RegisterAnswer {
-                        code: ResultCode::NotSupported,
-                        logical: None,
-                        text,
-                    },
-                )?;
+            Message::Register(register) => {
+                let observed = Observed::from(&self.peer);
+                let answer = inner.register(id, &register, &observed).await?;
+                info!(intent = %register.intent, code = %answer.code, "registration");
+                session.send(now, answer)?;
             }
             Message::Reject(reject) => warn!(code = %reject.code, "terminal refused a message"),
             other => {

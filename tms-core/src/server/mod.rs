@@ -9,6 +9,7 @@ mod node;
 mod online;
 pub mod plan;
 mod record;
+mod register;
 pub mod representation;
 mod seal;
 mod withdrawn;
@@ -20,7 +21,7 @@ pub use seal::TicketKey;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::blob::BlobStore;
 use crate::clock::Clock;
-use crate::custody::MainKeys;
+use crate::custody::{MainKeys, SecretKeeper};
 use crate::entropy::Entropy;
 use crate::store::Store;
 use crate::transport::{Incoming, Listener};
@@ -50,6 +51,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What opens secret parameters; without it, sets with secrets in them do not come.
+    pub secrets: Option<Arc<dyn SecretKeeper>>,
 }
 
 /// How a server behaves.

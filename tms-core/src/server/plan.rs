@@ -1,10 +1,13 @@
-//! What a terminal gets, and what becomes of what it reports: functions of records, without I/O.
+//! What a terminal gets: functions of records, without I/O.
 
 use super::representation;
-use crate::store::{Assignment, CheckIn, Decoding, Package, PlanStanding, Terminal, Versioned};
-use tms_proto::code::{ActionKind, Representation, ResultCode, Stage};
+use crate::estate::ParameterSetRef;
+use crate::rule::task::assignment::{Reached, State};
+use crate::rule::task::window::{Access, Part};
+use crate::store::{ActionId, Assignment, Decoding, Order, Package, PlanStanding, Terminal, Versioned};
+use tms_proto::code::{ActionKind, Representation, ResultCode};
 use tms_proto::digest::Digest;
-use tms_proto::message::{Action, ActionResult, MAX_ACTIONS, NextContact, Plan, StatusReport, Wanted};
+use tms_proto::message::{Action, MAX_ACTIONS, NextContact, Plan, StatusReport, Wanted, Window};
 use tms_proto::tlv::{Tag, Value, Writer};
 
 /// When terminals are told to call again.
@@ -51,18 +54,30 @@ pub struct Planned {
     pub plan: Plan,
     /// What the terminal stands at when it has acknowledged the plan.
     pub standing: PlanStanding,
+    /// The pending assignments that are offered by it.
+    pub offered: Vec<ActionId>,
 }
 
-/// Plans for a terminal that sent `report`.
+/// Plans for a terminal that sent `report` at `now`. All of `assignments` are in the plan: what is not to be offered now was
+/// left out before.
 #[must_use]
-pub fn plan(known: &CheckIn, report: &StatusReport, next_contact: NextContact) -> Planned {
-    let terminal = &known.terminal.record;
+pub fn plan(
+    terminal: &Terminal,
+    assignments: &[Versioned<Assignment>],
+    report: &StatusReport,
+    next_contact: NextContact,
+    now: u64,
+) -> Planned {
     // What does not fit into this plan comes with a later one: each finished action makes room.
-    let open = known.assignments.iter().take(MAX_ACTIONS);
+    let open = || assignments.iter().map(|open| &open.record).take(MAX_ACTIONS);
     // What the terminal reports now counts before what it reported last.
     let reported = report.inventory.as_ref().map(representation::decoding);
     let decoding = reported.as_ref().unwrap_or(&terminal.decoding);
-    let actions: Vec<Action> = open.map(|assignment| action(&assignment.record, decoding)).collect();
+    let actions: Vec<Action> = open()
+        .filter_map(|assignment| action(assignment, decoding, now))
+        .collect();
+    let pending = open().filter(|assignment| assignment.standing.state == State::Pending);
+    let offered = pending.map(|assignment| assignment.action).collect();
     let digest = Some(actions_digest(&actions));
     let standing = if terminal.plan.digest == digest && terminal.plan.sequence > 0 {
         terminal.plan
@@ -86,7 +101,11 @@ pub fn plan(known: &CheckIn, report: &StatusReport, next_contact: NextContact) -
         ticket: None,
         not_after: None,
     };
-    Planned { plan, standing }
+    Planned {
+        plan,
+        standing,
+        offered,
+    }
 }
 
 /// The plan of a terminal whose certificate has expired: it may ask for a new one, and nothing else (§10.6).
@@ -107,7 +126,9 @@ pub fn recovery(terminal: &Terminal, next_contact: NextContact) -> Plan {
 /// The objects that a terminal with these assignments may download.
 #[must_use]
 pub fn objects(assignments: &[Versioned<Assignment>]) -> Vec<Digest> {
-    let packages = assignments.iter().map(|assignment| &assignment.record.package);
+    let packages = assignments
+        .iter()
+        .filter_map(|assignment| assignment.record.order.package());
     let objects = packages.flat_map(|package| {
         let whole = [Some(package.manifest), Some(package.content), package.block_map];
         let others = package
@@ -119,49 +140,26 @@ pub fn objects(assignments: &[Versioned<Assignment>]) -> Vec<Digest> {
     objects.collect()
 }
 
-/// What an assignment becomes when the terminal reports `result`, or `None` where that changes nothing: it is old, or
-/// known already.
-///
-/// A late truth replaces what an operator decided meanwhile: a terminal that runs the new version runs it, whether the
-/// action was cancelled or not.
+/// The parameter sets that a terminal with these assignments may download.
 #[must_use]
-pub fn apply(assignment: &Assignment, result: &ActionResult, now: u64) -> Option<Assignment> {
-    if result.number <= assignment.result {
-        return None;
-    }
-    let refused = result.stage == Stage::Rejected;
-    let over = if refused {
-        result.code.is_permanent()
-    } else {
-        result.stage.is_final()
-    };
-    // What was over stays over, unless the terminal says that the new version runs after all.
-    let closed = assignment.closed || over;
-    let kept = assignment.closed && result.stage != Stage::RunningConfirmed && result.stage != Stage::RolledBack;
-    Some(Assignment {
-        stage: if kept { assignment.stage } else { result.stage },
-        code: if kept { assignment.code } else { result.code },
-        attempt: result.attempt,
-        text: result
-            .text
-            .as_deref()
-            .map(|text| text.chars().filter(|char| !char.is_control()).take(70).collect()),
-        closed,
-        whole: assignment.whole || result.code == ResultCode::Undecodable,
-        result: result.number,
-        updated: now,
-        ..assignment.clone()
-    })
+pub fn sets(assignments: &[Versioned<Assignment>]) -> Vec<ParameterSetRef> {
+    let orders = assignments.iter().map(|assignment| &assignment.record.order);
+    let sets = orders.filter_map(|order| match order {
+        Order::Parameters { set } => Some(set.as_ref().clone()),
+        _ => None,
+    });
+    sets.collect()
 }
 
-/// Whether `result` claims that the package's own content runs. A terminal that confirms another digest runs something
-/// else, and is not believed.
+/// The check-in policy that a terminal with these assignments gets.
 #[must_use]
-pub fn is_truthful(assignment: &Assignment, result: &ActionResult) -> bool {
-    result.stage != Stage::RunningConfirmed
-        || result
-            .running
-            .is_none_or(|running| running == assignment.package.content)
+pub fn policy(assignments: &[Versioned<Assignment>]) -> Option<String> {
+    let orders = assignments.iter().map(|assignment| &assignment.record.order);
+    let policies = orders.filter_map(|order| match order {
+        Order::CheckInPolicy { policy } => Some(policy.clone()),
+        _ => None,
+    });
+    policies.last()
 }
 
 /// Whether a package is meant for terminals of this vendor and model; one that names no model is for all.
@@ -175,33 +173,84 @@ fn wants_inventory(terminal: &Terminal, report: &StatusReport) -> bool {
     report.inventory.is_none() && terminal.inventory != Some(report.inventory_digest)
 }
 
-fn action(assignment: &Assignment, decoding: &Decoding) -> Action {
-    let package = &assignment.package;
+/// An assignment as the terminal is told of it; none where there is nothing to tell.
+fn action(assignment: &Assignment, decoding: &Decoding, now: u64) -> Option<Action> {
+    let kind = kind(&assignment.order)?;
+    let terms = &assignment.terms;
+    let package = assignment.order.package();
     let chosen = representation::smallest(assignment, decoding);
-    Action {
+    let object = chosen.map(|chosen| (chosen.object, chosen.size, chosen.form));
+    let object = object.or_else(|| match &assignment.order {
+        Order::Parameters { set } => Some((set.digest, set.size, Representation::Whole)),
+        _ => package.map(|package| (package.content, package.size, Representation::Whole)),
+    });
+    Some(Action {
         id: assignment.action.0,
-        kind: ActionKind::Install,
-        manifest: Some(package.manifest),
-        manifest_size: Some(package.manifest_size),
-        object: Some(chosen.map_or(package.content, |chosen| chosen.object)),
-        size: Some(chosen.map_or(package.size, |chosen| chosen.size)),
-        representation: Some(chosen.map_or(Representation::Whole, |chosen| chosen.form)),
+        kind,
+        manifest: package.map(|package| package.manifest),
+        manifest_size: package.map(|package| package.manifest_size),
+        object: object.map(|(object, ..)| object),
+        size: object.map(|(_, size, _)| size),
+        representation: object.map(|(_, _, form)| form),
         base: chosen.and_then(|chosen| chosen.base),
-        depends_on: Vec::new(),
-        download: None,
-        install: None,
-        preconditions: None,
-        min_battery: None,
-        restart: None,
-        forced: None,
-        prompt: None,
-        on_error: None,
-        priority: None,
+        depends_on: terms.depends_on.iter().map(|action| action.0).collect(),
+        download: window(assignment, Part::Download, now),
+        install: window(assignment, Part::Install, now),
+        preconditions: terms.preconditions.filter(|bits| *bits != 0),
+        min_battery: terms.min_battery,
+        restart: terms.restart,
+        forced: terms.forced.then_some(true),
+        prompt: terms.prompt.clone(),
+        on_error: terms.on_error,
+        priority: terms.priority,
         retry_delay: None,
         max_attempts: None,
         grant: None,
-        component: None,
-        target: None,
+        component: match &assignment.order {
+            Order::Remove { component } => Some(component.clone()),
+            Order::Parameters { set } => Some(set.template.clone()),
+            _ => None,
+        },
+        target: match assignment.order {
+            Order::Cancel { target } => Some(target.0),
+            _ => None,
+        },
+    })
+}
+
+const fn kind(order: &Order) -> Option<ActionKind> {
+    Some(match order {
+        Order::Install { .. } => ActionKind::Install,
+        Order::Download { .. } => ActionKind::Download,
+        Order::Remove { .. } => ActionKind::Delete,
+        Order::Restart => ActionKind::Restart,
+        Order::Register => ActionKind::Bind,
+        Order::CollectLogs => ActionKind::Upload,
+        Order::Parameters { .. } => ActionKind::Update,
+        Order::Cancel { .. } => ActionKind::Cancel,
+        Order::CheckInPolicy { .. } => return None,
+    })
+}
+
+/// The window of a part of an action, where it has one: each terminal begins somewhere else in it.
+fn window(assignment: &Assignment, part: Part, now: u64) -> Option<Window> {
+    let terms = &assignment.terms;
+    let state = assignment.standing.state;
+    let begun = match (part, state) {
+        (Part::Install, state) => state.is_locked(),
+        (Part::Download, State::Pending | State::Offered) => false,
+        (Part::Download, State::Waiting { reached, .. }) => reached > Reached::Offered,
+        (Part::Download, _) => true,
+    };
+    let salt = assignment.step.map_or(0, |step| step.task);
+    match terms
+        .windows
+        .access(part, begun, assignment.created, now, &terms.zone())
+    {
+        Access::Free => None,
+        Access::Within(opening) => Some(opening.personal(salt, assignment.terminal).into()),
+        // It was open once, and will not be again: a window that is over.
+        Access::Closed => Some(Window { from: 0, until: 1 }),
     }
 }
 

@@ -4,11 +4,17 @@ use super::Inner;
 use super::contact::Booked;
 use super::plan::{self, Planned};
 use super::representation::decoding;
+use super::withdrawn::is_held_back;
+use crate::estate::ParameterSetRef;
+use crate::rule::relocation::Observed;
+use crate::rule::task::Report;
+use crate::rule::task::assignment::Event as Move;
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, CheckInSummary, Credential, Event, EventKind, Expect,
-    InventoryRecord, Key, KeyId, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState, Versioned,
+    InventoryRecord, Key, KeyId, Order, PlanStanding, Record, SealedTicket, StoreError, TerminalId, TerminalState,
+    Versioned,
 };
-use tms_proto::code::{ResultCode, Stage};
+use crate::task::{Ledger, Offers};
 use tms_proto::digest::Digest;
 use tms_proto::message::{ActionResult, Inventory, NextContact, Refusal, StatusReport};
 use tms_proto::session::Misuse;
@@ -20,12 +26,19 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Facts {
     pub(super) mode: u8,
     pub(super) peer: String,
+    pub(super) observed: Observed,
     pub(super) elsewhere: Option<String>,
     pub(super) report: StatusReport,
     pub(super) credential: Option<(KeyId, Credential)>,
     pub(super) used_ticket: Option<[u8; 8]>,
     pub(super) ticket: Option<SealedTicket>,
     pub(super) standing: PlanStanding,
+    /// What was offered by the plan.
+    pub(super) offered: Vec<ActionId>,
+    /// Tasks in which a turn was kept for the terminal.
+    pub(super) reserved: Vec<u64>,
+    /// The policy by which it is to check in from now on, where the plan changed that.
+    pub(super) policy: Option<String>,
     pub(super) next_contact: NextContact,
     pub(super) booking: Option<Booked>,
     pub(super) refused: Vec<Refusal>,
@@ -44,33 +57,70 @@ pub(super) enum CallError {
     Transport(#[from] std::io::Error),
 }
 
-/// The assignments that a report or a result touches, before and after.
+/// An assignment that a report or a result touches, before and after.
 struct Touched {
     before: Versioned<Assignment>,
     after: Assignment,
+    /// The terminal has said something of it.
+    told: bool,
+}
+
+/// What is to become of a terminal's assignments.
+#[derive(Default)]
+struct Told<'a> {
+    results: &'a [ActionResult],
+    offered: &'a [ActionId],
+    refused: &'a [Refusal],
+}
+
+/// A plan, and what goes with it.
+pub(super) struct Decided {
+    pub(super) planned: Planned,
+    /// What the terminal may download.
+    pub(super) objects: Vec<Digest>,
+    /// Tasks in which a turn is kept for the terminal.
+    pub(super) reserved: Vec<u64>,
+    /// Parameter sets that it may download: they are made when they are.
+    pub(super) sets: Vec<ParameterSetRef>,
+    /// The policy by which it is to check in from now on, where this plan changes that.
+    pub(super) policy: Option<String>,
+    /// Seconds after which it makes sense to ask for a turn again, where it did not get one.
+    pub(super) retry_after: Option<u32>,
 }
 
 impl Inner {
     /// Plans for a terminal, as if its results were recorded already.
     pub(super) async fn decide(
         &self,
-        known: &mut CheckIn,
+        known: &CheckIn,
         report: &StatusReport,
         next_contact: NextContact,
-    ) -> Result<Planned, StoreError> {
+    ) -> Result<Decided, StoreError> {
         let now = self.services.clock.now();
-        let touched = self.touched(known, &report.results, &[], now).await?;
+        let terminal = &known.terminal.record;
+        let told = Told {
+            results: &report.results,
+            ..Told::default()
+        };
+        let touched = self.touched(terminal.id, &known.assignments, &told, now).await?;
+        let mut open = known.assignments.clone();
         for Touched { after, .. } in touched {
-            known
-                .assignments
-                .retain(|assignment| assignment.record.action != after.action || !after.closed);
-            // The rest of it is yet to be recorded; but in what form the content comes is decided now.
-            let open = known.assignments.iter_mut().map(|open| &mut open.record);
-            for open in open.filter(|open| open.action == after.action) {
-                open.whole = after.whole;
+            if let Some(assignment) = open.iter_mut().find(|open| open.record.action == after.action) {
+                assignment.record = after;
             }
         }
-        Ok(plan::plan(known, report, next_contact))
+        let withdrawn = self.withdrawn.at(&*self.services.store, now).await;
+        open.retain(|open| !open.record.closed && !is_held_back(&open.record, &withdrawn));
+        let offers = Offers::choose(&*self.services.store, &*self.services.entropy, &open, now).await?;
+        open.retain(|assignment| !offers.withheld.contains(&assignment.record.action));
+        Ok(Decided {
+            planned: plan::plan(terminal, &open, report, next_contact, now),
+            objects: plan::objects(&open),
+            sets: plan::sets(&open),
+            policy: plan::policy(&open),
+            reserved: offers.reserved,
+            retry_after: offers.retry_after,
+        })
     }
 
     /// Records a check-in and everything that its report said, in one commit. Where the time at which the terminal was told
@@ -138,6 +188,9 @@ impl Inner {
         terminal.last_check_in = Some(now);
         terminal.next_contact = Some(facts.next_contact);
         terminal.slot = facts.booking.as_ref().map(Booked::slot);
+        if facts.policy.is_some() {
+            terminal.policy.clone_from(&facts.policy);
+        }
         if !report.logical.is_empty() {
             terminal.logical.clone_from(&report.logical);
         }
@@ -149,10 +202,22 @@ impl Inner {
         }
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
 
-        for touched in self.touched(known, &report.results, &facts.refused, now).await? {
-            changes.push(event(result_event(&touched.after)));
+        let told = Told {
+            results: &report.results,
+            offered: &facts.offered,
+            refused: &facts.refused,
+        };
+        let store = &*self.services.store;
+        let mut ledger = Ledger::new(store, now);
+        for touched in self.touched(before.id, &known.assignments, &told, now).await? {
+            if touched.told {
+                changes.push(event(result_event(&touched.after)));
+            }
+            ledger.moved(&touched.after).await?;
             changes.push(touched.into());
         }
+        changes.extend(ledger.changes()?);
+        changes.extend(Offers::taken(store, &facts.reserved, before.id).await?);
         changes.push(event(EventKind::CheckedIn(CheckInSummary {
             mode: facts.mode,
             trigger: report.trigger.kind,
@@ -161,6 +226,9 @@ impl Inner {
             claimed: report.location.as_ref().and_then(|location| location.caller.clone()),
             elapsed: Some(facts.elapsed),
             inventory: report.inventory.is_some(),
+            contact: report.contact,
+            observed: facts.observed.clone(),
+            location: report.location.clone(),
         })));
         Ok(changes)
     }
@@ -173,21 +241,26 @@ impl Inner {
         result: &ActionResult,
     ) -> Result<(), StoreError> {
         let now = self.services.clock.now();
+        let told = Told {
+            results: std::slice::from_ref(result),
+            ..Told::default()
+        };
         for _ in 0..ATTEMPTS {
-            let Some(before) = self.assignment(id, ActionId(result.action)).await? else {
-                return Ok(());
-            };
-            let Some(after) = after(&before.record, result, now) else {
-                return Ok(());
-            };
-            let kind = result_event(&after);
-            let event = Event {
-                time: now,
-                terminal: Some(id),
-                actor: actor.to_owned(),
-                kind,
-            };
-            let changes = vec![Touched { before, after }.into(), Change::Append(event)];
+            let mut ledger = Ledger::new(&*self.services.store, now);
+            let mut changes = Vec::new();
+            for touched in self.touched(id, &[], &told, now).await? {
+                if touched.told {
+                    changes.push(Change::Append(Event {
+                        time: now,
+                        terminal: Some(id),
+                        actor: actor.to_owned(),
+                        kind: result_event(&touched.after),
+                    }));
+                }
+                ledger.moved(&touched.after).await?;
+                changes.push(touched.into());
+            }
+            changes.extend(ledger.changes()?);
             match self.services.store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return done,
@@ -255,52 +328,108 @@ impl Inner {
         }))
     }
 
+    /// What becomes of a terminal's assignments. Of `open` are those that are read already; what is over is read when it is
+    /// spoken of: a late truth is rare.
     async fn touched(
         &self,
-        known: &CheckIn,
-        results: &[ActionResult],
-        refused: &[Refusal],
+        id: TerminalId,
+        open: &[Versioned<Assignment>],
+        told: &Told<'_>,
         now: u64,
     ) -> Result<Vec<Touched>, StoreError> {
-        let id = known.terminal.record.id;
-        let mut touched: Vec<Touched> = Vec::new();
-        let named = results
-            .iter()
-            .map(|result| result.action)
-            .chain(refused.iter().map(|refusal| refusal.action));
-        for action in named.map(ActionId) {
-            if touched.iter().any(|touched| touched.before.record.action == action) {
-                continue;
-            }
-            let open = known
-                .assignments
-                .iter()
-                .find(|assignment| assignment.record.action == action)
-                .cloned();
-            // An action that is over is not in the check-in's read: a late truth is rare.
-            let before = match open {
-                Some(before) => Some(before),
-                None => self.assignment(id, action).await?,
-            };
-            let Some(before) = before else { continue };
-            let mut record = before.record.clone();
-            for result in results.iter().filter(|result| ActionId(result.action) == action) {
-                record = after(&record, result, now).unwrap_or(record);
-            }
-            if let Some(refusal) = refused
-                .iter()
-                .find(|refusal| ActionId(refusal.action) == action && !record.closed)
+        let mut touched = Loaded {
+            inner: self,
+            id,
+            open,
+            touched: Vec::new(),
+        };
+        for result in told.results {
+            touched.result(result, now).await?;
+        }
+        for action in told.offered {
+            if let Some(found) = touched.load(*action).await?
+                && let Some(after) = found.after.acknowledged(now)
             {
-                record.stage = Stage::Rejected;
-                record.code = refusal.code;
-                record.closed = refusal.code.is_permanent();
-                record.updated = now;
-            }
-            if record != before.record {
-                touched.push(Touched { before, after: record });
+                found.after = after;
             }
         }
-        Ok(touched)
+        for refusal in told.refused {
+            if let Some(found) = touched.load(ActionId(refusal.action)).await?
+                && !found.after.closed
+            {
+                found.after = found.after.refused(refusal.code, now);
+                found.told = true;
+            }
+        }
+        touched.touched.retain(|touched| touched.after != touched.before.record);
+        Ok(touched.touched)
+    }
+}
+
+/// The assignments of one terminal, as far as they are needed.
+struct Loaded<'a> {
+    inner: &'a Inner,
+    id: TerminalId,
+    open: &'a [Versioned<Assignment>],
+    touched: Vec<Touched>,
+}
+
+impl Loaded<'_> {
+    async fn load(&mut self, action: ActionId) -> Result<Option<&mut Touched>, StoreError> {
+        let place = self
+            .touched
+            .iter()
+            .position(|touched| touched.before.record.action == action);
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let open = self.open.iter().find(|open| open.record.action == action).cloned();
+                let found = match open {
+                    Some(open) => Some(open),
+                    None => self.inner.assignment(self.id, action).await?,
+                };
+                let Some(before) = found else { return Ok(None) };
+                let after = before.record.clone();
+                self.touched.push(Touched {
+                    before,
+                    after,
+                    told: false,
+                });
+                self.touched.len().saturating_sub(1)
+            }
+        };
+        Ok(self.touched.get_mut(place))
+    }
+
+    async fn result(&mut self, result: &ActionResult, now: u64) -> Result<(), StoreError> {
+        let action = ActionId(result.action);
+        let Some(found) = self.load(action).await? else {
+            return Ok(());
+        };
+        let attempt = found.after.standing.attempt;
+        if let Order::Cancel { target } = found.after.order
+            && let Some(taken) = Report::cancel_taken(result.stage, result.code)
+            && let Some(target) = self.load(target).await?
+        {
+            let answer = Move::CancelAnswer { id: action.0, taken };
+            if let Ok(after) = target.after.after(answer, now) {
+                target.after = after;
+            }
+        }
+        // What is said of an attempt that was replaced concerns the present one.
+        let mut last = action;
+        while let Some(next) = self.load(last).await?.and_then(|found| found.after.replaced_by)
+            && self.load(next).await?.is_some()
+        {
+            last = next;
+        }
+        if let Some(found) = self.load(last).await?
+            && let Some(after) = found.after.heard(attempt, result, now)
+        {
+            found.after = after;
+            found.told = true;
+        }
+        Ok(())
     }
 }
 
@@ -308,17 +437,6 @@ impl From<Touched> for Change {
     fn from(touched: Touched) -> Self {
         Self::Put(Expect::Version(touched.before.version), touched.after.into())
     }
-}
-
-/// What an assignment becomes. A terminal that confirms other content than the package's is not believed.
-fn after(assignment: &Assignment, result: &ActionResult, now: u64) -> Option<Assignment> {
-    let truthful = plan::is_truthful(assignment, result);
-    let mut after = plan::apply(assignment, result, now)?;
-    if !truthful {
-        after.stage = Stage::Rejected;
-        after.code = ResultCode::Changed;
-    }
-    Some(after)
 }
 
 fn result_event(after: &Assignment) -> EventKind {

@@ -1,6 +1,6 @@
 //! Which representation of a content a terminal gets (§9.8).
 
-use crate::store::{Assignment, Decoding, RepresentationRef};
+use crate::store::{Assignment, Decoding, PackageRef, RepresentationRef, Terminal};
 use tms_proto::code::Representation;
 use tms_proto::digest::Digest;
 use tms_proto::message::Inventory;
@@ -41,10 +41,20 @@ pub fn decodes(decoding: &Decoding, representation: &RepresentationRef) -> bool 
         }
 }
 
+/// A package as an assignment of this terminal holds it: what is known not to fit needs no room there.
+#[must_use]
+pub fn fitting(mut package: PackageRef, terminal: &Terminal) -> PackageRef {
+    let unknown = terminal.inventory.is_none();
+    package
+        .representations
+        .retain(|representation| unknown || decodes(&terminal.decoding, representation));
+    package
+}
+
 /// The smallest representation for a terminal, where one is smaller than the content itself.
 #[must_use]
 pub fn smallest<'a>(assignment: &'a Assignment, decoding: &Decoding) -> Option<&'a RepresentationRef> {
-    let package = &assignment.package;
+    let package = assignment.order.package()?;
     let fits =
         |representation: &&RepresentationRef| representation.size < package.size && decodes(decoding, representation);
     let all = package.representations.iter().filter(|_| !assignment.whole);
@@ -93,8 +103,8 @@ mod tests {
     fn gets(inventory: &Inventory, whole: bool) -> Option<u64> {
         let mut assignment = sample::assignment(1, 1);
         assignment.whole = whole;
-        assignment.package.size = 1_000;
-        assignment.package.representations = vec![
+        assignment.order.package_mut().unwrap().size = 1_000;
+        assignment.order.package_mut().unwrap().representations = vec![
             coded(Representation::Zstd, 500, None),
             coded(Representation::Delta, 50, Some(b"one")),
             coded(Representation::Delta, 40, Some(b"two")),
@@ -128,11 +138,11 @@ mod tests {
     fn what_would_be_larger_than_the_content_is_not_taken() {
         let mut assignment = sample::assignment(1, 1);
         assignment.whole = false;
-        assignment.package.size = 1_000;
-        assignment.package.representations = vec![coded(Representation::Zstd, 1_000, None)];
+        assignment.order.package_mut().unwrap().size = 1_000;
+        assignment.order.package_mut().unwrap().representations = vec![coded(Representation::Zstd, 1_000, None)];
         let decoding = decoding(&inventory(Some(&[0, 1, 2]), &[]));
         assert_eq!(smallest(&assignment, &decoding), None);
-        assignment.package.representations[0].size = 999;
+        assignment.order.package_mut().unwrap().representations[0].size = 999;
         assert!(smallest(&assignment, &decoding).is_some());
     }
 

@@ -71,7 +71,8 @@ impl WithdrawnPackages {
 /// Whether it is held back. What a terminal has downloaded it may install: nobody knows whether it has begun to.
 pub(super) fn is_held_back(assignment: &Assignment, withdrawn: &BTreeSet<Digest>) -> bool {
     let early = matches!(assignment.stage, Stage::Accepted | Stage::Downloading);
-    early && withdrawn.contains(&assignment.package.manifest)
+    let package = assignment.order.package();
+    early && package.is_some_and(|package| withdrawn.contains(&package.manifest))
 }
 
 async fn read(store: &dyn Store) -> Result<BTreeSet<Digest>, StoreError> {

@@ -32,17 +32,19 @@
 //! 15. **Tallies** count what the same query would give, at the same moment, by groups in ascending order of their names'
 //!     bytes; a group of none is left out.
 
+mod assignment;
 mod document;
 mod memory;
 mod record;
 mod roster;
 
+pub use assignment::{Assignment, Order, Step, Terms};
 pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
-    ActionId, Assignment, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
+    ActionId, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
     InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, NeededRelease, Package, PackageRef, PlanStanding, Record,
-    RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
+    RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};

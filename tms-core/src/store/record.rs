@@ -1,13 +1,15 @@
 //! The records that a store keeps.
 
-use super::{Document, Kind, RosterEntry};
+use super::{Assignment, Document, Kind, RosterEntry};
 use crate::rule::release::ReleaseState;
+use crate::rule::relocation::Observed;
 use crate::rule::slot::Booking;
+use crate::rule::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tms_proto::code::{ComponentKind, Representation, ResultCode, Stage, TriggerKind};
+use tms_proto::code::{ComponentKind, RegisterIntent, Representation, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
-use tms_proto::message::{Inventory, LogicalTerminal, NextContact};
+use tms_proto::message::{Inventory, Location, LogicalTerminal, NextContact};
 
 pub use tms_proto::identity::{CredentialId, Holder, KeyId};
 
@@ -111,6 +113,16 @@ pub struct Terminal {
     /// Logical terminals that it reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logical: Vec<LogicalTerminal>,
+    /// Its identity was revoked: no certificate is believed, whoever shows it, until two operators give it an identity again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
+    /// The check-in policy that it was given, by name; else that of its class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// It took the place of another: its parameters are wanted again even where their versions and digests are the right ones.
+    /// Whoever plans them takes this back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resend_parameters: bool,
 }
 
 /// In what forms content can come to a terminal, besides as it is.
@@ -276,40 +288,6 @@ pub struct RepresentationRef {
     pub base: Option<Digest>,
 }
 
-/// That one terminal gets one package, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    /// Whose.
-    pub terminal: TerminalId,
-    /// The action's id.
-    pub action: ActionId,
-    /// What.
-    pub package: PackageRef,
-    /// How far the terminal said that it has come.
-    pub stage: Stage,
-    /// How it went.
-    pub code: ResultCode,
-    /// The terminal's attempt, zero before the first.
-    pub attempt: u16,
-    /// The terminal's own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// Whether it is over: only open assignments come into a plan.
-    pub closed: bool,
-    /// The terminal could not decode a representation of the content, and gets it whole.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole: bool,
-    /// Number of the last result that was recorded; a lower one is an old one.
-    #[serde(default)]
-    pub result: u32,
-    /// When it was queued, in seconds since 1970 UTC.
-    pub created: u64,
-    /// When it last changed, in seconds since 1970 UTC.
-    pub updated: u64,
-    /// Who queued it.
-    pub actor: String,
-}
-
 /// Something that happened, kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -396,6 +374,45 @@ pub enum EventKind {
         /// The attempt.
         attempt: u16,
     },
+    /// A task stands somewhere else.
+    TaskMoved {
+        /// The task.
+        task: u64,
+        /// Where it stands now.
+        to: TaskState,
+        /// The stage that it has come to, from 0.
+        stage: u16,
+    },
+    /// A terminal registered on line.
+    Registered(RegistrationSummary),
+    /// A terminal was refused its registration.
+    RegistrationRefused {
+        /// Why it registered.
+        intent: RegisterIntent,
+        /// Why it was refused.
+        code: ResultCode,
+    },
+    /// Another terminal took the place of this one.
+    Replaced {
+        /// Which.
+        by: TerminalId,
+    },
+    /// Something points to a terminal that was moved or cloned: a case was opened.
+    CaseOpened {
+        /// Its id.
+        case: String,
+        /// What it is about: `relocation` or `clone`.
+        about: String,
+        /// The sum of its points.
+        score: u32,
+    },
+    /// A case was decided.
+    CaseClosed {
+        /// Its id.
+        case: String,
+        /// What was decided.
+        disposition: String,
+    },
     /// Two terminals seem to have one identity.
     CloneSuspected {
         /// What points to it.
@@ -430,6 +447,12 @@ impl EventKind {
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
             Self::Result { .. } => "result",
+            Self::TaskMoved { .. } => "task_moved",
+            Self::Registered(_) => "registered",
+            Self::RegistrationRefused { .. } => "registration_refused",
+            Self::Replaced { .. } => "replaced",
+            Self::CaseOpened { .. } => "case_opened",
+            Self::CaseClosed { .. } => "case_closed",
             Self::CloneSuspected { .. } => "clone_suspected",
             Self::Terminal { .. } => "terminal",
         }
@@ -456,6 +479,35 @@ pub struct CheckInSummary {
     /// Whether it brought a whole inventory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inventory: bool,
+    /// The terminal's count of its calls; zero in records of earlier versions.
+    #[serde(default)]
+    pub contact: u32,
+    /// What the access side observed, in parts.
+    #[serde(default, skip_serializing_if = "Observed::is_none")]
+    pub observed: Observed,
+    /// Where the terminal says that it is, where it said so: it does when that has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+}
+
+/// The facts of one registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationSummary {
+    /// Why the terminal registered.
+    pub intent: RegisterIntent,
+    /// Merchant number of what it was told to be.
+    pub merchant: String,
+    /// Terminal number of what it was told to be.
+    pub number: String,
+    /// It was registered at another place before, and that counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
+    /// What the access side observed.
+    #[serde(default, skip_serializing_if = "Observed::is_none")]
+    pub observed: Observed,
+    /// Where the terminal says that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 /// The key of a record.

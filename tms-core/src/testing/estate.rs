@@ -7,6 +7,7 @@ use crate::blob::MemoryBlobs;
 use crate::clock::ManualClock;
 use crate::estate::report::OnDay;
 use crate::estate::{Actor, Branch, Enrolment, Estate, EstateError};
+use crate::rule::relocation::Observed;
 use crate::store::{
     ActionId, BranchPath, Change, CheckInSummary, Day, Dimension, Event, EventKind, Expect, Key, Record, RosterEntry,
     RosterFilter, Seen, Sequence, Store, TerminalId, TerminalState,
@@ -94,6 +95,9 @@ fn event(seed: &mut Seed, terminals: &[(TerminalId, BranchPath)]) -> Event {
             claimed: None,
             elapsed: seed.chance(900).then(|| seed.below(70_000) as u32),
             inventory: seed.chance(100),
+            contact: 0,
+            observed: Observed::default(),
+            location: None,
         }),
     };
     Event {

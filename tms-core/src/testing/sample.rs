@@ -1,14 +1,17 @@
 //! Records to test with: every field filled, and told apart by few numbers.
 
 use crate::rule::release::ReleaseState;
+use crate::rule::relocation::{Observed, ObservedCaller};
 use crate::rule::slot::{Booking, Load};
+use crate::rule::task::{Standing, State};
 use crate::store::{
     ActionId, Assignment, BookedSlot, BranchPath, CheckInSummary, Credential, CredentialId, Decoding, Document, Event,
-    EventKind, Holder, InventoryRecord, KeyId, Kind, NeededRelease, Package, PackageRef, PlanStanding,
-    RepresentationRef, RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
+    EventKind, Holder, InventoryRecord, KeyId, Kind, NeededRelease, Order, Package, PackageRef, PlanStanding,
+    RegistrationSummary, RepresentationRef, RosterEntry, SealedTicket, Terminal, TerminalId, TerminalState,
 };
+use crate::transport::Trust;
 use bytes::Bytes;
-use tms_proto::code::{ComponentKind, ComponentStatus, Representation, ResultCode, Stage, TriggerKind};
+use tms_proto::code::{ComponentKind, ComponentStatus, RegisterIntent, Representation, ResultCode, Stage, TriggerKind};
 use tms_proto::digest::Digest;
 use tms_proto::message::{Capabilities, Component, Inventory, KeySlot, LogicalTerminal, NextContact, ParameterSet};
 
@@ -88,6 +91,9 @@ pub fn terminal(id: u64) -> Terminal {
             application: Some("credit".to_owned()),
         }],
         credential: Some(credential(id)),
+        revoked: false,
+        policy: None,
+        resend_parameters: false,
     }
 }
 
@@ -163,20 +169,22 @@ pub fn package(number: u64) -> Package {
 /// An open assignment of package 1.
 #[must_use]
 pub fn assignment(terminal: u64, action: u64) -> Assignment {
-    Assignment {
-        terminal: TerminalId(terminal),
-        action: ActionId(action),
+    let order = Order::Install {
         package: package_ref(1),
+    };
+    let new = Assignment::new(TerminalId(terminal), ActionId(action), order, NOW, "operator");
+    Assignment {
+        standing: Standing {
+            state: State::Downloading,
+            reported: 5,
+            ..Standing::NEW
+        },
         stage: Stage::Downloading,
-        code: ResultCode::Success,
         attempt: 2,
         text: Some("half way".to_owned()),
-        closed: false,
         whole: true,
-        result: 5,
-        created: NOW,
         updated: NOW + 60,
-        actor: "operator".to_owned(),
+        ..new
     }
 }
 
@@ -239,6 +247,12 @@ pub fn checked_in(terminal: u64, time: u64) -> Event {
             claimed: Some("02155501234".to_owned()),
             elapsed: Some(870),
             inventory: false,
+            contact: 17,
+            observed: Observed {
+                address: Some([192, 0, 2, 17].into()),
+                ..Observed::default()
+            },
+            location: None,
         }),
     }
 }
@@ -297,6 +311,35 @@ pub fn events(terminal: u64) -> Vec<Event> {
         EventKind::Terminal {
             what: "tamper".to_owned(),
             text: None,
+        },
+        EventKind::Registered(RegistrationSummary {
+            intent: RegisterIntent::FirstInstall,
+            merchant: "123456789012345".to_owned(),
+            number: "00000042".to_owned(),
+            elsewhere: false,
+            observed: Observed {
+                caller: Some(ObservedCaller::Known {
+                    number: "02155501234".to_owned(),
+                    trust: Trust::Network,
+                }),
+                line: Some("modem-3".to_owned()),
+                ..Observed::default()
+            },
+            location: None,
+        }),
+        EventKind::RegistrationRefused {
+            intent: RegisterIntent::Replacement,
+            code: ResultCode::NotPermitted,
+        },
+        EventKind::Replaced { by: TerminalId(7) },
+        EventKind::CaseOpened {
+            case: "1790000000-0102030405060708".to_owned(),
+            about: "relocation".to_owned(),
+            score: 100,
+        },
+        EventKind::CaseClosed {
+            case: "1790000000-0102030405060708".to_owned(),
+            disposition: "false_alarm".to_owned(),
         },
     ];
     let mut events = vec![checked_in(terminal, NOW)];

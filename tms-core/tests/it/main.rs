@@ -1,10 +1,14 @@
 //! The crate from outside: server, agent, and both together.
 
 mod agent;
+mod case;
 mod estate;
+mod fleet;
+mod install;
 #[cfg(unix)]
 mod limit;
 mod release;
+mod replacement;
 mod report;
 mod represent;
 mod scoped;
@@ -12,4 +16,5 @@ mod serial;
 mod server;
 mod simulation;
 mod slot;
+mod task;
 mod world;

@@ -4,6 +4,7 @@ use crate::world::{Call, DAY, Identity, NOW, Refused, Terminal, World, holder, o
 use std::sync::Arc;
 use std::time::Duration;
 use tms_core::blob::BlobStore;
+use tms_core::rule::task::{Report, State};
 use tms_core::server::Options;
 use tms_core::store::{ActionId, Caller, EventKind, MemoryStore, TerminalState};
 use tms_core::testing::fault::{Fault, FaultyStore, Schedule};
@@ -253,7 +254,7 @@ async fn a_package_is_downloaded_and_its_results_are_recorded_in_any_order_once(
     call.bye().await;
     let assignment = world.assignment(id, action).await;
     assert_eq!(
-        (assignment.stage, assignment.closed, assignment.result),
+        (assignment.stage, assignment.closed, assignment.standing.reported),
         (Stage::RunningConfirmed, true, 5)
     );
     let results = world
@@ -317,7 +318,7 @@ async fn a_finished_action_is_not_planned_again() {
 }
 
 #[tokio::test]
-async fn a_late_truth_replaces_a_cancellation() {
+async fn what_was_cancelled_stays_so_and_what_the_terminal_says_of_it_is_kept() {
     let world = World::new().await;
     let id = world.enrol("1").await;
     let manifest = world.publish(b"new program", 2).await;
@@ -327,14 +328,20 @@ async fn a_late_truth_replaces_a_cancellation() {
         .cancel(&operator(), &Caller::Id(id), ActionId(action))
         .await
         .unwrap();
-    assert_eq!(world.assignment(id, action).await.stage, Stage::Cancelled);
+    let cancelled = State::Cancelled { forced: true };
+    assert_eq!(world.assignment(id, action).await.standing.state, cancelled);
     let mut terminal = Terminal::new(id);
     let (mut call, plan) = terminal.open(world.line("modem 1")).await.unwrap();
     assert!(plan.actions.is_empty());
     call.send(result(1, action, Stage::RunningConfirmed, ResultCode::Success));
     assert!(matches!(call.event().await, TerminalEvent::ResultAck(_)));
     call.bye().await;
-    assert_eq!(world.assignment(id, action).await.stage, Stage::RunningConfirmed);
+    let assignment = world.assignment(id, action).await;
+    assert_eq!((assignment.stage, assignment.closed), (Stage::RunningConfirmed, true));
+    assert_eq!(
+        (assignment.standing.state, assignment.standing.late),
+        (cancelled, Some(Report::Confirmed))
+    );
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ impl World {
             main_keys: Arc::clone(&keys) as _,
             clock: Arc::clone(&clock) as _,
             entropy: Arc::clone(&entropy),
+            secrets: None,
         };
         let node = Node::new(key!("server"), server_certificate().await).unwrap();
         let server = Server::new(services.clone(), node, anchors(), TicketKey::new([5; 32]), options);

@@ -22,7 +22,9 @@ mod text;
 pub use key::{CertificateGrant, CertificateRequest, KeyBlock, KeyConfirm, KeyRequest, Proof, ProofRequest};
 pub use log::{Event, LogPart};
 pub use object::{Credit, ObjectGet, ObjectStart};
-pub use plan::{Action, MAX_ACTIONS, NextContact, Plan, PlanAck, Precondition, Refusal, Ticket, Wanted, Window};
+pub use plan::{
+    Action, MAX_ACTIONS, MAX_PARAMETER_SET, NextContact, Plan, PlanAck, Precondition, Refusal, Ticket, Wanted, Window,
+};
 pub use register::{Register, RegisterAnswer};
 pub use reject::{Bye, Reject};
 pub use report::{

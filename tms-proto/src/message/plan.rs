@@ -12,6 +12,9 @@ use bytes::Bytes;
 /// The most actions of one plan: bounds what a terminal keeps of it (§7.3).
 pub const MAX_ACTIONS: usize = 64;
 
+/// The most bytes of a parameter set: a terminal reads it whole (§9.9).
+pub const MAX_PARAMETER_SET: u64 = 65_536;
+
 tlv! {
     /// Server to terminal: the whole list of actions, which replaces the one that the terminal holds, or *unchanged*.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +82,7 @@ tlv! {
         pub max_attempts: Option<u16> = 0x93,
         /// A signed grant to install a lower security counter on this one terminal.
         pub grant: Option<Bytes> = 0x94,
-        /// The component that the action is about, where there is no manifest to say so.
+        /// The component or the parameter set that the action is about, where there is no manifest to say so.
         pub component: Option<String> = 0x95,
         /// For [`ActionKind::Cancel`]: the action that is withdrawn.
         pub target: Option<u64> = 0x96,

@@ -16,6 +16,7 @@ mod publish;
 mod release;
 mod report;
 mod represent;
+mod task;
 mod terminal;
 
 use crate::Refused;
@@ -113,6 +114,8 @@ enum Command {
     #[command(subcommand)]
     Floor(release::Floor),
     #[command(subcommand)]
+    Task(task::Task),
+    #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
     Access(policy::Access),
@@ -185,6 +188,7 @@ impl Cli {
             Command::Report(command) => command.run(&common.office().await?, out).await,
             Command::Release(command) => command.run(&common.office().await?, out).await,
             Command::Floor(command) => command.run(&common.office().await?, out).await,
+            Command::Task(command) => command.run(&common.office().await?, out).await,
             Command::Policy(command) => command.run(&common.office().await?, out).await,
             Command::Access(command) => command.run(&common.office().await?, out).await,
         }

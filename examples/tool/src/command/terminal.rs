@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::io::Write;
+use tms_core::rule::task::{Slot, State};
 use tms_core::store::{self, Assignment};
 use tms_proto::code::Stage;
 use tms_proto::message::Inventory;
@@ -74,7 +75,10 @@ impl Row {
             runs: inventory
                 .map(|inventory| versions(&inventory.inventory))
                 .unwrap_or_default(),
-            update: newest.as_ref().map(package).unwrap_or_default(),
+            update: newest
+                .as_ref()
+                .map(|newest| newest.order.describe())
+                .unwrap_or_default(),
             update_stage: newest.as_ref().map(outcome).unwrap_or_default(),
             last_check_in: terminal.last_check_in.map(rfc3339).unwrap_or_default(),
             next_contact: terminal.next_contact.map(|next| rfc3339(next.from)).unwrap_or_default(),
@@ -254,7 +258,7 @@ impl Terminal {
         let rows = assignments.into_iter().map(|assignment| {
             [
                 assignment.action.to_string(),
-                package(&assignment),
+                assignment.order.describe(),
                 assignment.stage.to_string(),
                 assignment.code.to_string(),
                 assignment.attempt.to_string(),
@@ -286,12 +290,14 @@ fn versions(inventory: &Inventory) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn package(assignment: &Assignment) -> String {
-    format!("{} {}", assignment.package.component, assignment.package.version)
-}
-
-/// The stage, and the code where that says more.
+/// What became of it: by the server's decision, or how far the terminal said that it has come.
 fn outcome(assignment: &Assignment) -> String {
+    match assignment.standing.state {
+        state @ (State::Cancelled { .. } | State::Superseded { .. } | State::TimedOut) => {
+            return Slot::of(state).name().replace('_', " ");
+        }
+        _ => {}
+    }
     match assignment.stage {
         Stage::Rejected | Stage::Waiting | Stage::RolledBack => format!("{} {}", assignment.stage, assignment.code),
         stage => stage.to_string(),

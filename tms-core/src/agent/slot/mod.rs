@@ -10,9 +10,10 @@
 //! record does not name it; it is named only when it was read back and has the right digest; and the version before stays
 //! until the new one has passed its self-test.
 
+mod parameters;
 mod record;
 
-pub use record::{Side, Version};
+pub use record::{ParameterVersion, Side, Version};
 
 use super::device::{
     Activation, Answer, Components, Content, DeviceError, Installer, Readiness, Running, Screen, Trial,
@@ -222,6 +223,7 @@ impl SlotDevice {
                 broken.push(name.clone());
             }
         }
+        broken.extend(self.broken_parameters(&record).await?);
         Ok(broken)
     }
 
@@ -354,6 +356,7 @@ impl Components for SlotDevice {
         let components = record.components.iter().filter_map(component).collect();
         Ok(Inventory {
             components,
+            parameters: parameters::listed(&record),
             hardware,
             capabilities: Some(Capabilities {
                 representations: Some(representations),
@@ -497,6 +500,22 @@ impl Installer for SlotDevice {
             slots.fall_back();
         }
         self.save(&record).await
+    }
+
+    async fn set_parameters(&self, name: &str, content: &Content) -> Result<(), DeviceError> {
+        self.put_parameters(name, content).await
+    }
+
+    async fn remove(&self, component: &str) -> Result<(), DeviceError> {
+        let mut record = self.record.lock().await;
+        if record.components.remove(component).is_some() {
+            self.save(&record).await?;
+        }
+        // What the record does not name is not there: the files may go later.
+        for side in [Side::A, Side::B] {
+            self.flash.remove(&side.file(component)?).await?;
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,20 @@ use tms_proto::digest::Digest;
 pub(super) struct Record {
     pub(super) boots: u32,
     pub(super) components: BTreeMap<String, Slots>,
+    #[serde(default)]
+    pub(super) parameters: BTreeMap<String, ParameterVersion>,
+}
+
+/// A parameter set that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParameterVersion {
+    /// Digest of its document: the name of the file that it stands in.
+    pub digest: Digest,
+    /// The document's size, in bytes.
+    pub size: u64,
+    /// When it was changed at the terminal, in seconds since 1970 UTC; `None` where it is as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
 }
 
 /// One of two slots.

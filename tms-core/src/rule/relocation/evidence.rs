@@ -50,6 +50,8 @@ pub struct Policy {
     pub travel: u64,
     /// The call counter stood still or went back.
     pub counter_back: u32,
+    /// The server saw something that one terminal alone does not do.
+    pub suspected: u32,
 }
 
 impl Default for Policy {
@@ -75,6 +77,7 @@ impl Default for Policy {
             two_places: 100,
             travel: 1_800,
             counter_back: 80,
+            suspected: 80,
         }
     }
 }
@@ -157,6 +160,11 @@ pub enum Evidence {
         /// What it is.
         reported: u32,
     },
+    /// The server saw something that one terminal alone does not do: two calls at once, a counter that went back, another key.
+    Suspected {
+        /// What.
+        what: String,
+    },
 }
 
 /// Evidence with its points.
@@ -174,7 +182,7 @@ pub struct Weighed {
 }
 
 /// What a case is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaseKind {
     /// A terminal stands where it should not.
@@ -197,6 +205,27 @@ pub struct CaseData {
 }
 
 impl CaseData {
+    /// What the server's suspicion of a clone comes to; `None` where the policy gives nothing for it.
+    #[must_use]
+    pub fn suspected(what: &str, now: u64, policy: &Policy) -> Option<Self> {
+        let what = what.chars().filter(|letter| !letter.is_control()).take(200).collect();
+        let weighed = Weighed {
+            evidence: Evidence::Suspected { what },
+            points: policy.suspected,
+            since: now,
+            sightings: 1,
+        };
+        Self::of(CaseKind::Clone, vec![weighed], now)
+    }
+
+    /// Without what the server says of it in words already: a counter that went back is in its own suspicion too.
+    #[must_use]
+    pub fn without_counter(self) -> Option<Self> {
+        let mut evidence = self.evidence;
+        evidence.retain(|weighed| !matches!(weighed.evidence, Evidence::CounterBack { .. }));
+        Self::of(self.kind, evidence, self.seen)
+    }
+
     /// `None` where nothing has points.
     pub(super) fn of(kind: CaseKind, mut evidence: Vec<Weighed>, seen: u64) -> Option<Self> {
         evidence.retain(|weighed| weighed.points > 0);

@@ -1,15 +1,15 @@
 //! Which terminals: a filter that operators write, and the facts that it is held against.
 
-use crate::store::TerminalId;
+use crate::store::{BranchPath, TerminalId};
 use serde::{Deserialize, Serialize};
 
 /// Which terminals. Each list that is not empty must be met by one of its entries; the empty filter is met by all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
-    /// Branches, each as its path from the head office, with `/` between the parts: those below it are in it.
+    /// Branches, as `/east/harbour/`: those below each are in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub branches: Vec<String>,
+    pub branches: Vec<BranchPath>,
     /// Vendors, as the estate names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vendors: Vec<String>,
@@ -45,8 +45,8 @@ pub struct Installed {
 pub struct Subject<'a> {
     /// Its id.
     pub terminal: TerminalId,
-    /// Its branch, as a path.
-    pub branch: &'a str,
+    /// Its branch.
+    pub branch: &'a BranchPath,
     /// Its vendor.
     pub vendor: &'a str,
     /// Its model.
@@ -61,7 +61,7 @@ impl Filter {
     /// Whether the terminal meets it.
     #[must_use]
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        one_of(&self.branches, |branch| is_within(subject.branch, branch))
+        one_of(&self.branches, |branch| branch.covers(subject.branch))
             && one_of(&self.vendors, |vendor| vendor == subject.vendor)
             && one_of(&self.models, |model| model == subject.model)
             && one_of(&self.merchants, |merchant| subject.merchants.contains(merchant))
@@ -85,14 +85,6 @@ impl Installed {
     }
 }
 
-/// Whether `branch` is `root` or below it. The root of all is empty.
-fn is_within(branch: &str, root: &str) -> bool {
-    match branch.strip_prefix(root) {
-        Some(rest) => root.is_empty() || rest.is_empty() || rest.starts_with('/'),
-        None => false,
-    }
-}
-
 fn one_of<T>(list: &[T], met: impl FnMut(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(met)
 }
@@ -108,7 +100,7 @@ mod tests {
     fn meets(filter: &Filter) -> bool {
         filter.matches(&Subject {
             terminal: TerminalId(7),
-            branch: "head/north/river",
+            branch: &"/north/river/".parse().unwrap(),
             vendor: "PAX",
             model: "P80",
             merchants: &names(&["M1", "M2"]),
@@ -124,15 +116,15 @@ mod tests {
     #[test]
     fn a_branch_has_what_is_below_it_and_nothing_beside_it() {
         for (branch, expected) in [
-            ("head", true),
-            ("head/north/river", true),
-            ("", true),
-            ("head/nor", false),
-            ("head/north/river/bank", false),
-            ("north", false),
+            ("/", true),
+            ("/north", true),
+            ("/north/river", true),
+            ("/nor", false),
+            ("/north/river/bank", false),
+            ("/river", false),
         ] {
             let filter = Filter {
-                branches: names(&[branch]),
+                branches: vec![branch.parse().unwrap()],
                 ..Filter::default()
             };
             assert_eq!(meets(&filter), expected, "{branch}");

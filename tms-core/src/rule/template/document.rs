@@ -40,14 +40,14 @@ impl fmt::Debug for Parameter {
 }
 
 impl Document {
-    /// Encodes a rendering, with its secrets opened by `open`, and gives the digest that a terminal with exactly these
+    /// Encodes a rendering, with its secrets opened by `open`, which is told the parameter, and gives the digest that a terminal with exactly these
     /// parameters reports. The encoding has secrets in it: it is made when it is sent, and not kept.
     ///
     /// # Errors
     /// What `open` fails with.
     pub fn encode<E>(
         rendering: &Rendering,
-        open: impl Fn(&Sealed) -> Result<Zeroizing<String>, E>,
+        open: impl Fn(&str, &Sealed) -> Result<Zeroizing<String>, E>,
     ) -> Result<(Zeroizing<Vec<u8>>, Digest), E> {
         let mut out = Writer::new();
         out.bytes(Tag(0x80), rendering.template.as_bytes());
@@ -56,7 +56,7 @@ impl Document {
             let value = match &rendered.value {
                 Value::Plain(text) => text,
                 Value::Sealed(sealed) => {
-                    opened = open(sealed)?;
+                    opened = open(name, sealed)?;
                     &*opened
                 }
             };

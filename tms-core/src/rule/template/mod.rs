@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// The most parameters of a template.
-pub const MAX_PARAMETERS: usize = 1_024;
+/// The most parameters of a template: an encoded value has at most 1,024 elements (§6.5).
+pub const MAX_PARAMETERS: usize = 1_000;
 
 /// The most bytes of a value, as it is written or when its variables are filled in.
 pub const MAX_VALUE: usize = 4_096;
@@ -151,7 +151,7 @@ pub struct Context {
 /// What is wrong with a template or a layer itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TemplateError {
-    /// More parameters or variables than 1,024, or a branch path of more than 16 levels.
+    /// More parameters or variables than 1,000, or a branch path of more than 16 levels.
     #[error("too large")]
     Large,
     /// A name that is none.

@@ -230,7 +230,8 @@ fn secrets_are_never_shown() {
 #[test]
 fn a_terminal_gets_what_was_rendered() {
     let rendering = render(&template(), &layers(), &terminal()).unwrap();
-    let open = |sealed: &Sealed| Ok::<_, ()>(Zeroizing::new(sealed.sealed.split_once(':').unwrap().1.to_owned()));
+    let open =
+        |_: &str, sealed: &Sealed| Ok::<_, ()>(Zeroizing::new(sealed.sealed.split_once(':').unwrap().1.to_owned()));
     let (encoded, digest) = Document::encode(&rendering, open).unwrap();
     let document = Document::decode(&encoded).unwrap();
     assert_eq!(digest, Digest::of(&document.to_vec()));
@@ -250,7 +251,10 @@ fn a_terminal_gets_what_was_rendered() {
         ]
     );
     assert!(!format!("{document:?}").contains("0000"));
-    assert_eq!(Document::encode(&rendering, |_| Err("no key")).unwrap_err(), "no key");
+    assert_eq!(
+        Document::encode(&rendering, |_, _| Err("no key")).unwrap_err(),
+        "no key"
+    );
 }
 
 #[test]
@@ -422,7 +426,7 @@ proptest! {
             let differences = diff(&one, &other);
             prop_assert_eq!(differences.is_empty(), one.digest() == other.digest());
             prop_assert_eq!(differences.len(), diff(&other, &one).len());
-            let open = |sealed: &Sealed| Ok::<_, ()>(Zeroizing::new(sealed.fingerprint.to_string()));
+            let open = |_: &str, sealed: &Sealed| Ok::<_, ()>(Zeroizing::new(sealed.fingerprint.to_string()));
             let digests = [&one, &other].map(|rendering| Document::encode(rendering, open).unwrap().1);
             prop_assert_eq!(differences.is_empty(), digests[0] == digests[1]);
         }

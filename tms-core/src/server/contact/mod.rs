@@ -15,7 +15,7 @@ pub use record::{AccessPoint, ClassPolicy};
 
 use super::plan::ContactPolicy;
 use super::representation;
-use crate::estate::{Branch, versioned};
+use crate::estate::{Branch, read};
 use crate::rule::policy::CheckInPolicy;
 use crate::rule::slot::{Access, QUARTER, Request, catch_up};
 use crate::store::{
@@ -264,7 +264,7 @@ impl Contacts {
             }
             // another node has said it
             Err(StoreError::Conflict) => {
-                if let Ok(Some(found)) = versioned::<Alive>(store, name).await {
+                if let Ok(Some(found)) = read::<Alive>(store, name).await {
                     self.change(|known| {
                         known.alive.insert(name.to_owned(), found);
                     });
@@ -322,7 +322,7 @@ impl Contacts {
             if !known.policies.iter().any(|policy| policy.access.as_ref() == Some(name)) {
                 continue;
             }
-            if let Some(alive) = versioned::<Alive>(store, name).await? {
+            if let Some(alive) = read::<Alive>(store, name).await? {
                 known.alive.insert(name.clone(), alive);
             }
             let read = before.ledger_read.get(name).copied();
@@ -377,6 +377,11 @@ impl Known {
 
     /// The policy that says most of those that cover a terminal; of equals, the first by name.
     fn policy(&self, terminal: &Terminal, branch: &BranchPath, link: &str) -> Option<&ClassPolicy> {
+        let given = terminal.policy.as_ref();
+        let given = given.and_then(|name| self.policies.iter().find(|policy| policy.name == *name));
+        if given.is_some() {
+            return given;
+        }
         let covering = self
             .policies
             .iter()
@@ -406,8 +411,10 @@ fn left(known: &CheckIn, capacity: &Access, budget: u32) -> u64 {
     let open = open.filter(|open| matches!(open.stage, Stage::Accepted | Stage::Downloading));
     let size = |open| {
         let chosen = representation::smallest(open, decoding);
-        let content = chosen.map_or(open.package.size, |chosen| chosen.size);
-        content.saturating_add(open.package.manifest_size.into())
+        let whole = open.order.package().map_or(0, |package| package.size);
+        let content = chosen.map_or(whole, |chosen| chosen.size);
+        let manifest = open.order.package().map_or(0, |package| package.manifest_size);
+        content.saturating_add(manifest.into())
     };
     let all = open.map(size).fold(0u64, u64::saturating_add);
     let time = budget.saturating_sub(capacity.overhead);

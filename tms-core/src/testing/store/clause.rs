@@ -116,7 +116,7 @@ pub(super) async fn reads_see_every_commit_that_has_returned<F: Fixture>(fixture
         let mut terminal = sample::terminal(id.0);
         terminal.contact = round;
         let mut assignment = sample::assignment(id.0, 1);
-        assignment.result = round;
+        assignment.standing.reported = round;
         let mut inventory = sample::inventory(id.0);
         inventory.reported = round.into();
         let changes = [
@@ -217,11 +217,18 @@ async fn read_moments(store: &dyn Store, done: &AtomicBool, reads: &AtomicU32) -
         let found = store.check_in(&Caller::Id(TerminalId(1))).await?.ok_or_else(missing)?;
         let contact = found.terminal.record.contact;
         ensure!(
-            found.assignments.len() == 2 && found.assignments.iter().all(|open| open.record.result == contact),
+            found.assignments.len() == 2
+                && found
+                    .assignments
+                    .iter()
+                    .all(|open| open.record.standing.reported == contact),
             "a check-in reads a terminal of one commit and assignments of another"
         );
         let page = store.list(&Query::Assignments(TerminalId(1), None), 10).await?;
-        let results: Vec<_> = page.iter().map(|found| assignment(&found.record).result).collect();
+        let results: Vec<_> = page
+            .iter()
+            .map(|found| assignment(&found.record).standing.reported)
+            .collect();
         ensure!(
             results.len() == 3 && results.iter().all(|result| *result == results[0]),
             "a page is torn"
@@ -239,7 +246,7 @@ fn moment(round: u32) -> Vec<Change> {
     let mut changes = vec![put(Expect::Any, terminal)];
     for action in 0..3 {
         let mut assignment = sample::assignment(1, action);
-        assignment.result = round;
+        assignment.standing.reported = round;
         assignment.closed = u64::from(round % 3) == action;
         changes.push(put(Expect::Any, assignment));
     }
@@ -1006,7 +1013,7 @@ pub(super) async fn records_come_back_whole<F: Fixture>(fixture: &F) -> Outcome 
     assignment.text = Some(HARD.repeat(1000));
     assignment.actor = HARD.to_owned();
     assignment.code = ResultCode::from(200);
-    (assignment.created, assignment.updated, assignment.result) = (0, u64::MAX, u32::MAX);
+    (assignment.created, assignment.updated, assignment.standing.reported) = (0, u64::MAX, u32::MAX);
     assignment.attempt = u16::MAX;
     let mut records = vec![
         terminal.into(),

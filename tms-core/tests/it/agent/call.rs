@@ -88,7 +88,7 @@ async fn actions_that_cannot_be_done_are_refused_with_the_acknowledgement() {
         ..package.clone()
     };
     office.plan.actions = vec![
-        blank_action(1, ActionKind::Delete),
+        blank_action(1, ActionKind::Deactivate),
         blank_action(2, ActionKind::Install),
         blank_action(3, ActionKind::Other(99)),
         unknown,

@@ -35,7 +35,7 @@ fn at_rest(terminal: &Terminal) -> bool {
     terminal.agent.actions().is_empty() && terminal.agent.unacknowledged() == 0
 }
 
-async fn live(terminal: &mut Terminal, office: &mut Office) -> bool {
+pub(super) async fn live(terminal: &mut Terminal, office: &mut Office) -> bool {
     for _ in 0..20 {
         if !round(terminal, office).await {
             return false;
