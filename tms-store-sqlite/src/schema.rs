@@ -14,6 +14,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../migrations/0001_records.sql")),
     M::up(include_str!("../migrations/0002_history.sql")),
     M::up(include_str!("../migrations/0003_estate.sql")),
+    M::up(include_str!("../migrations/0004_lists.sql")),
 ];
 
 /// The mark of our databases, as the first migration sets it.

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Terminals that exist.
     #[arg(long, default_value_t = 64)]
     terminals: u64,
+    /// Compare check-ins that book slots with such as do not, in the place of TLS.
+    #[arg(long)]
+    slots: bool,
 }
 
 impl Default for Options {
@@ -32,11 +35,15 @@ impl Default for Options {
             count: 6_000,
             rounds: 5,
             terminals: 64,
+            slots: false,
         }
     }
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.slots {
+        return with_slots(options).await;
+    }
     let terminals = options.terminals.max(options.sessions).to_string();
     let server = Server::start(&["serve", "--terminals", &terminals]).await?;
     let peer = Server::start(&["serve-tls"]).await?;
@@ -70,6 +77,35 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         "check-in / resumed mutual TLS, median: {:.2} (bar: at most 1.30)\n",
         ratios[ratios.len() / 2]
     );
+    Ok(())
+}
+
+async fn with_slots(options: &Options) -> Result<()> {
+    let terminals = options.terminals.max(options.sessions).to_string();
+    let without = Server::start(&["serve", "--terminals", &terminals]).await?;
+    let with = Server::start(&["serve", "--terminals", &terminals, "--slots"]).await?;
+    let mut clients: Vec<Client> = (1..=options.sessions).map(Client::new).collect();
+    let mut others: Vec<Client> = (1..=options.sessions).map(Client::new).collect();
+    check_ins(&without, &mut clients, options.sessions).await?;
+    check_ins(&with, &mut others, options.sessions).await?;
+    println!(
+        "server CPU per check-in, {} at once, {} a round:",
+        options.sessions, options.count
+    );
+    let mut ratios = Vec::new();
+    for round in 1..=options.rounds {
+        let (plain, plain_rate, _) = check_ins(&without, &mut clients, options.count).await?;
+        let (booked, rate, _) = check_ins(&with, &mut others, options.count).await?;
+        let ratio = booked.as_secs_f64() / plain.as_secs_f64();
+        println!(
+            "  round {round}: with slots {:.3} ms ({rate:.0}/s), without {:.3} ms ({plain_rate:.0}/s): {ratio:.2}",
+            booked.as_secs_f64() * 1e3,
+            plain.as_secs_f64() * 1e3,
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("with slots / without, median: {:.2}\n", ratios[ratios.len() / 2]);
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut object = vec![0; options.size];
     OsEntropy.fill(&mut object);
-    let (server, digest, _directory) = crate::server::server(1, object).await?;
+    let (server, digest, _directory) = crate::server::server(1, object, false).await?;
     let profile = LinkProfile::serial(options.rate);
     let times = Arc::new(Mutex::new(Times::default()));
     let port = |path: &str, role| -> Result<_> {

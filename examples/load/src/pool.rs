@@ -52,7 +52,7 @@ const NUMBER: &str = "200";
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let lines = usize::from(options.lines);
-    let (server, _, _directory) = crate::server::server(options.lines.into(), Vec::new()).await?;
+    let (server, _, _directory) = crate::server::server(options.lines.into(), Vec::new(), false).await?;
     let exchange = Exchange::new(Settings {
         line: Line {
             bits_per_second: options.rate,

@@ -8,11 +8,14 @@ use tms_core::blob::{BlobStore, MemoryBlobs};
 use tms_core::clock::{Clock, SystemClock};
 use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::entropy::{Entropy, OsEntropy};
+use tms_core::estate::{AccessPoint, ClassPolicy};
+use tms_core::rule::policy::{CheckInPolicy, Class};
+use tms_core::rule::slot::Access;
 use tms_core::server::{ContactPolicy, Node, Options as ServerOptions, Server, Services, TicketKey};
 use tms_core::signer::{PemSigner, Signer};
 use tms_core::store::{
-    ActionId, Assignment, Change, Decoding, Expect, Holder, Order, PackageRef, PlanStanding, Store, Terminal,
-    TerminalId, TerminalState,
+    ActionId, Assignment, BranchPath, Change, Decoding, Document, Expect, Holder, Order, PackageRef, PlanStanding,
+    Store, Terminal, TerminalId, TerminalState,
 };
 use tms_core::transport::tcp::TcpAccess;
 use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
@@ -33,19 +36,23 @@ pub(crate) struct Options {
     /// Size of the object that each of the first 64 may download, in bytes; zero for none.
     #[arg(long, default_value_t = 0)]
     object: usize,
+    /// Each check-in books a slot of an access of 1,000 lines.
+    #[arg(long)]
+    slots: bool,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let object: Vec<u8> = (0..options.object).map(|index| (index % 251) as u8).collect();
-    let (server, content, _directory) = server(options.terminals, object).await?;
+    let (server, content, _directory) = server(options.terminals, object, options.slots).await?;
     let mut listener = TcpAccess::bind("127.0.0.1:0", 100_000).await?;
     println!("{} {content}", listener.local_address()?);
     server.serve(&mut listener).await?;
     Ok(())
 }
 
-/// A server with so many terminals, of which the first 64 may download this object; the directory is its database's.
-pub(crate) async fn server(terminals: u64, object: Vec<u8>) -> Result<(Server, Digest, TempDir)> {
+/// A server with so many terminals, of which the first 64 may download this object, with or without slots; the directory is its
+/// database's.
+pub(crate) async fn server(terminals: u64, object: Vec<u8>, slots: bool) -> Result<(Server, Digest, TempDir)> {
     let directory = tempfile::tempdir()?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.path().join("tms.db"), Default::default())?);
     let blobs = MemoryBlobs::new();
@@ -63,6 +70,23 @@ pub(crate) async fn server(terminals: u64, object: Vec<u8>) -> Result<(Server, D
             }
         }
         store.commit(changes).await?;
+    }
+    if slots {
+        let access = AccessPoint {
+            name: "main".to_owned(),
+            branch: BranchPath::head_office(),
+            addresses: Vec::new(),
+            capacity: Access::modems(1_000),
+        };
+        let policy = ClassPolicy {
+            name: "all".to_owned(),
+            class: Class::default(),
+            policy: CheckInPolicy::default(),
+            access: Some(access.name.clone()),
+        };
+        let documents = [Document::of(&access)?, Document::of(&policy)?];
+        let put = |document: Document| Change::Put(Expect::Absent, document.into());
+        store.commit(documents.map(put).into()).await?;
     }
     let (node, anchors) = node(now).await?;
     let services = Services {

@@ -105,7 +105,8 @@ impl Office {
     /// # Errors
     /// Where the store fails.
     pub async fn listed(&self, filter: &RosterFilter, next: &mut Option<String>) -> Result<Vec<Terminal>> {
-        let page = self.estate.terminals(filter, next.as_deref(), PAGE).await?;
+        let reports = self.estate.reports(&self.actor);
+        let page = reports.terminals(filter, next.as_deref(), PAGE).await?;
         *next = page.next;
         let mut terminals = Vec::with_capacity(page.rows.len());
         for row in page.rows {

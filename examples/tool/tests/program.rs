@@ -49,6 +49,8 @@ fn help_is_enough_to_learn_from() {
         "template",
         "layer",
         "drift",
+        "release",
+        "floor",
     ];
     for command in commands {
         assert!(

@@ -25,6 +25,10 @@ pub enum Expiring {
     Component(String),
 }
 
+/// The marks that it is found by: for its branch and for each above it, by their depth, the branch and the day. So it is found
+/// by one range in an index, wherever in the tree is asked.
+const DUE: [&str; BranchPath::MAX_DEPTH + 1] = ["due0", "due1", "due2", "due3", "due4", "due5", "due6", "due7", "due8"];
+
 /// The first of a terminal's certificate, keys and components to end, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiry {
@@ -46,16 +50,24 @@ impl Entity for Expiry {
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        vec![(Self::DUE, Self::due(self.last, &self.branch))]
+        let line = self.branch.line();
+        let marks = DUE.into_iter().zip(line);
+        marks
+            .map(|(mark, above)| (mark, format!("{}{:010}", Self::due_of(&above), self.last)))
+            .collect()
     }
 }
 
 impl Expiry {
-    /// The mark that it is found by: the day, then the branch.
-    pub(super) const DUE: &'static str = "due";
+    /// The mark by which what ends in a branch and below it is found in the order of days, and how its values begin there. No
+    /// name of a branch has this sign, so that none begins with another's.
+    pub(super) fn due(branch: &BranchPath) -> (&'static str, String) {
+        let depth = branch.line().len().saturating_sub(1);
+        (DUE.get(depth).copied().unwrap_or_default(), Self::due_of(branch))
+    }
 
-    pub(super) fn due(day: Day, branch: &BranchPath) -> String {
-        format!("{day:010}{branch}")
+    fn due_of(branch: &BranchPath) -> String {
+        format!("{branch}@")
     }
 
     /// What is known of a terminal; none where nothing of it is known to end.

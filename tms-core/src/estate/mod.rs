@@ -60,7 +60,7 @@ pub(crate) use registration::{Decided, Desk};
 pub use release::Unfit;
 pub(crate) use release::Withdrawn;
 pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
-pub use rollup::{AsOf, Progress};
+pub use rollup::{AsOf, Progress, RollUp};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
 pub use template::{LayerDraft, LayerView};
 pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
@@ -274,8 +274,7 @@ impl Estate {
 
     /// The same, as the store gives records.
     async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-        let found = self.entity(id).await?;
-        Ok(found.map(|(version, record)| Versioned { version, record }))
+        read(&*self.store, id).await
     }
 
     /// The entities of a page.

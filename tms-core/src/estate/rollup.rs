@@ -6,13 +6,14 @@
 
 use super::daily::Daily;
 use super::expiry::{Expiry, day_of};
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{ATTEMPTS, Estate, EstateError, read};
 use crate::store::{
     ActionId, BranchPath, Change, Day, Document, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
-    RosterEntry, Sequence, StoreError, Terminal, TerminalId, TerminalState, Versioned,
+    RosterEntry, Sequence, Store, StoreError, Terminal, TerminalId, TerminalState, Versioned,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tms_proto::code::{ComponentKind, ComponentStatus, Stage};
 use tms_proto::message::Inventory;
 
@@ -71,6 +72,46 @@ struct Known {
 }
 
 impl Estate {
+    /// The roll-up of this estate.
+    fn rolled_up(&self) -> RollUp {
+        RollUp::new(Arc::clone(&self.store))
+    }
+
+    /// Enters what happened: see [`RollUp::roll_up`].
+    ///
+    /// # Errors
+    /// [`EstateError::Store`].
+    pub async fn roll_up(&self, limit: u32) -> Result<Progress, EstateError> {
+        self.rolled_up().roll_up(limit).await
+    }
+
+    /// As of when roster and counts are.
+    ///
+    /// # Errors
+    /// [`EstateError::Store`].
+    pub async fn as_of(&self) -> Result<AsOf, EstateError> {
+        self.rolled_up().as_of().await
+    }
+}
+
+/// Enters what events say into the roster and into each day's counts. It needs a store and nothing else: whoever runs it
+/// need not know whose signatures packages have.
+#[derive(Clone)]
+pub struct RollUp {
+    store: Arc<dyn Store>,
+}
+
+impl RollUp {
+    /// The roll-up of an estate in this store.
+    #[must_use]
+    pub const fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    async fn versioned<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
+        read(&*self.store, id).await
+    }
+
     /// Enters at most `limit` events that are not entered yet, and at most 5,000, in one commit. To be called from time to
     /// time, by any number of nodes, and again at once while it gives as many as were asked for.
     ///

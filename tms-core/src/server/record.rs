@@ -138,7 +138,7 @@ impl Inner {
         for _ in 0..ATTEMPTS {
             let mut changes = self.check_in_changes(&known, facts).await?;
             let (before, now) = (&known.terminal.record, self.services.clock.now());
-            let booking = facts.booking.as_mut();
+            let booking = facts.booking.as_ref();
             let entered = self.contacts.enter(store, before, booking, now, &mut changes).await?;
             match store.commit(changes).await {
                 Err(StoreError::Conflict) => {
@@ -148,7 +148,11 @@ impl Inner {
                         moved = Some(next);
                     }
                 }
-                done => return done.map(|()| moved),
+                Ok(()) => {
+                    self.contacts.written(entered, facts.booking.as_mut());
+                    return Ok(moved);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(StoreError::Unavailable("too many conflicts".to_owned()))

@@ -165,7 +165,7 @@ async fn recount(estate: &Estate, events: &[(Sequence, Event)], terminals: &[(Te
     for under in BRANCHES {
         let under: BranchPath = under.parse().unwrap();
         let all = terminals.iter().filter(|(_, branch)| under.covers(branch)).count() as u64;
-        let report = estate.check_ins(&under, 7).await.unwrap();
+        let report = estate.reports(&operator()).check_ins(&under, 7).await.unwrap();
         assert_eq!((report.terminals, report.rows.len()), (all, 7));
         for row in &report.rows {
             let OnDay(day) = row.day;
@@ -200,7 +200,7 @@ async fn recount(estate: &Estate, events: &[(Sequence, Event)], terminals: &[(Te
             assert_eq!(row.clones, kinds("clone_suspected"));
             assert_eq!(row.enrolled, kinds("enrolled"));
         }
-        let failures = estate.failures(&under, 7).await.unwrap();
+        let failures = estate.reports(&operator()).failures(&under, 7).await.unwrap();
         let sum: u64 = failures.rows.iter().map(|row| row.count).sum();
         assert_eq!(sum, report.rows.iter().map(|row| row.failures).sum::<u64>());
         for row in &failures.rows {
@@ -214,7 +214,7 @@ async fn recount(estate: &Estate, events: &[(Sequence, Event)], terminals: &[(Te
         }
     }
     let all = RosterFilter::under(BranchPath::head_office());
-    let page = estate.terminals(&all, None, 1_000).await.unwrap();
+    let page = estate.reports(&operator()).terminals(&all, None, 1_000).await.unwrap();
     assert_eq!(page.rows.len(), terminals.len());
     for row in page.rows {
         let id = TerminalId(u64::from_str_radix(&row.terminal, 16).unwrap());
@@ -231,7 +231,11 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
         seen: Some(Seen::Never),
         ..RosterFilter::under("/east".parse().unwrap())
     };
-    assert_eq!(estate.count(&never).await.unwrap(), 3, "listed at once");
+    assert_eq!(
+        estate.reports(&operator()).count(&never).await.unwrap(),
+        3,
+        "listed at once"
+    );
 
     // one that was enrolled before there was a roster, and proves itself by a certificate that ends
     let old = sample::terminal(77);
@@ -267,7 +271,10 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
     assert!(estate.roll_up(5_000).await.unwrap().events >= 8);
 
     let entry = line(&*store, id).await;
-    assert_eq!((entry.state, entry.seen), (TerminalState::Active, Some(estate.today())));
+    assert_eq!(
+        (entry.state, entry.seen),
+        (TerminalState::Active, Some(estate.reports(&operator()).today()))
+    );
     let entry = line(&*store, old.id).await;
     assert_eq!(entry.branch, BranchPath::head_office());
     assert_eq!(
@@ -276,9 +283,10 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
     );
     assert_eq!(
         (entry.version.as_deref(), entry.seen),
-        (Some("1.9"), Some(estate.today() - 2))
+        (Some("1.9"), Some(estate.reports(&operator()).today() - 2))
     );
     let expiring = estate
+        .reports(&operator())
         .expiring(&BranchPath::head_office(), 400, None, 10)
         .await
         .unwrap();
@@ -289,6 +297,7 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
     );
     assert!(
         estate
+            .reports(&operator())
             .expiring(&"/east".parse().unwrap(), 400, None, 10)
             .await
             .unwrap()
@@ -297,6 +306,7 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
     );
     assert!(
         estate
+            .reports(&operator())
             .expiring(&BranchPath::head_office(), 300, None, 10)
             .await
             .unwrap()
@@ -316,7 +326,11 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
 
     // three of them are alive in two days, one of which is the old one
     let all = RosterFilter::under(BranchPath::head_office());
-    let standing = estate.standing(&all, &[Dimension::State], 2).await.unwrap();
+    let standing = estate
+        .reports(&operator())
+        .standing(&all, &[Dimension::State], 2)
+        .await
+        .unwrap();
     let numbers: Vec<_> = standing
         .rows
         .iter()
@@ -339,7 +353,7 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
         ]
     );
     assert_eq!(standing.terminals, 7);
-    let versions = estate.versions(&all).await.unwrap();
+    let versions = estate.reports(&operator()).versions(&all).await.unwrap();
     let numbers: Vec<_> = versions
         .rows
         .iter()
@@ -380,13 +394,24 @@ pub async fn pages_make_the_list(store: Arc<dyn Store>) {
             seen,
             ..RosterFilter::under("/east".parse().unwrap())
         };
-        let whole = estate.terminals(&filter, None, 1_000).await.unwrap();
+        let whole = estate
+            .reports(&operator())
+            .terminals(&filter, None, 1_000)
+            .await
+            .unwrap();
         assert_eq!(whole.next, None);
-        assert_eq!(whole.rows.len() as u64, estate.count(&filter).await.unwrap());
+        assert_eq!(
+            whole.rows.len() as u64,
+            estate.reports(&operator()).count(&filter).await.unwrap()
+        );
         for limit in 1..5 {
             let (mut rows, mut after) = (Vec::new(), None);
             loop {
-                let page = estate.terminals(&filter, after.as_deref(), limit).await.unwrap();
+                let page = estate
+                    .reports(&operator())
+                    .terminals(&filter, after.as_deref(), limit)
+                    .await
+                    .unwrap();
                 rows.extend(page.rows);
                 after = page.next;
                 if after.is_none() {
@@ -397,7 +422,7 @@ pub async fn pages_make_the_list(store: Arc<dyn Store>) {
         }
     }
     let all = RosterFilter::under(BranchPath::head_office());
-    let wrong = estate.terminals(&all, Some("nonsense"), 5).await;
+    let wrong = estate.reports(&operator()).terminals(&all, Some("nonsense"), 5).await;
     assert!(matches!(wrong, Err(EstateError::BadCursor)));
 }
 
@@ -515,17 +540,33 @@ pub async fn all_reports_as_csv(store: Arc<dyn Store>) -> String {
         };
         let estate = estate.clone();
         async move {
-            let page = estate.terminals(&filter, None, 100).await.unwrap();
+            let page = estate.reports(&operator()).terminals(&filter, None, 100).await.unwrap();
             crate::estate::report::csv(&page.rows, page.as_of, true)
         }
     };
-    let expiring = estate.expiring(&head, 400, None, 100).await.unwrap();
+    let expiring = estate
+        .reports(&operator())
+        .expiring(&head, 400, None, 100)
+        .await
+        .unwrap();
     let reports = [
-        ("standing", estate.standing(&all, &by, 2).await.unwrap().csv()),
-        ("versions", estate.versions(&all).await.unwrap().csv()),
-        ("check-ins", estate.check_ins(&head, 7).await.unwrap().csv()),
-        ("failures", estate.failures(&head, 7).await.unwrap().csv()),
-        ("silent", list(Seen::Before(estate.since(2))).await),
+        (
+            "standing",
+            estate.reports(&operator()).standing(&all, &by, 2).await.unwrap().csv(),
+        ),
+        (
+            "versions",
+            estate.reports(&operator()).versions(&all).await.unwrap().csv(),
+        ),
+        (
+            "check-ins",
+            estate.reports(&operator()).check_ins(&head, 7).await.unwrap().csv(),
+        ),
+        (
+            "failures",
+            estate.reports(&operator()).failures(&head, 7).await.unwrap().csv(),
+        ),
+        ("silent", list(Seen::Before(estate.reports(&operator()).since(2))).await),
         ("never", list(Seen::Never).await),
         (
             "expiry",

@@ -34,10 +34,20 @@ fn at_once(work: Work) -> Action {
 /// Writes a task for all, builds and starts it.
 async fn start(fleet: &Fleet, definition: Definition) -> u64 {
     let estate = &fleet.world.estate;
-    let task = estate.create_task(&operator(), &head_office(), definition).await.unwrap().id;
-    estate.command_task(&operator(), task, TaskCommand::Build).await.unwrap();
+    let task = estate
+        .create_task(&operator(), &head_office(), definition)
+        .await
+        .unwrap()
+        .id;
+    estate
+        .command_task(&operator(), task, TaskCommand::Build)
+        .await
+        .unwrap();
     fleet.run().await;
-    estate.command_task(&operator(), task, TaskCommand::Start).await.unwrap();
+    estate
+        .command_task(&operator(), task, TaskCommand::Start)
+        .await
+        .unwrap();
     fleet.run().await;
     task
 }
@@ -76,7 +86,12 @@ async fn set(fleet: &Fleet, template: &str, name: &str, value: &str) {
         values: [(name.to_owned(), Some(Zeroizing::new(value.to_owned())))].into(),
         variables: BTreeMap::new(),
     };
-    fleet.world.estate.put_layer(&operator(), template, &draft).await.unwrap();
+    fleet
+        .world
+        .estate
+        .put_layer(&operator(), template, &draft)
+        .await
+        .unwrap();
 }
 
 /// What a terminal has in force.
@@ -117,7 +132,11 @@ async fn case_1_the_number_that_many_terminals_dial_is_changed_within_a_window()
     let task = start(&fleet, definition).await;
     for number in 0..3 {
         fleet.update(number).await;
-        assert_eq!(value(&fleet, number, "line").await.as_deref(), Some("95516"), "it is not night yet");
+        assert_eq!(
+            value(&fleet, number, "line").await.as_deref(),
+            Some("95516"),
+            "it is not night yet"
+        );
     }
     assert_eq!(fleet.count(task, Slot::Waiting).await, 3);
     fleet.world.clock.advance(10 * HOUR + HOUR / 2);
@@ -128,7 +147,12 @@ async fn case_1_the_number_that_many_terminals_dial_is_changed_within_a_window()
     fleet.run().await;
     assert_eq!(fleet.task(task).await.state, TaskState::Completed);
     // Both first numbers are what the terminals themselves say that they have.
-    let sets: BTreeSet<Digest> = fleet.inventories().await.into_iter().map(|set| set.parameters[0].digest).collect();
+    let sets: BTreeSet<Digest> = fleet
+        .inventories()
+        .await
+        .into_iter()
+        .map(|set| set.parameters[0].digest)
+        .collect();
     assert_eq!(sets.len(), 1);
     // Again, it is there already, and no terminal is asked for anything.
     let again = start(&fleet, bring("again")).await;
@@ -142,7 +166,10 @@ async fn case_2_a_batch_is_upgraded_as_its_terminals_call_at_their_own_times() {
         name: "daytime".to_owned(),
         class: Class::default(),
         policy: CheckInPolicy {
-            hours: vec![Hours { from: 540, minutes: 480 }],
+            hours: vec![Hours {
+                from: 540,
+                minutes: 480,
+            }],
             ..CheckInPolicy::default()
         },
         access: None,
@@ -155,15 +182,30 @@ async fn case_2_a_batch_is_upgraded_as_its_terminals_call_at_their_own_times() {
     }
     let mut times = BTreeMap::new();
     for number in 0..5 {
-        let next = fleet.world.known(fleet.id(number)).await.terminal.record.next_contact.unwrap();
-        assert!((9..17).contains(&((next.from % DAY) / HOUR)), "by day: {}", next.from % DAY);
+        let next = fleet
+            .world
+            .known(fleet.id(number))
+            .await
+            .terminal
+            .record
+            .next_contact
+            .unwrap();
+        assert!(
+            (9..17).contains(&((next.from % DAY) / HOUR)),
+            "by day: {}",
+            next.from % DAY
+        );
         times.insert((next.from, number), ());
     }
     let distinct: BTreeSet<u64> = times.keys().map(|(time, _)| *time).collect();
     assert_eq!(distinct.len(), 5, "each has a time of its own");
 
     let manifest = fleet.world.publish(b"the bank's program, second edition", 2).await;
-    let task = start(&fleet, Definition::new("batch", vec![at_once(Work::Install { manifest })])).await;
+    let task = start(
+        &fleet,
+        Definition::new("batch", vec![at_once(Work::Install { manifest })]),
+    )
+    .await;
     for (done, (time, number)) in times.into_keys().enumerate() {
         let now = tms_core::clock::Clock::now(&*fleet.world.clock);
         fleet.world.clock.advance(time - now);
@@ -181,9 +223,15 @@ async fn case_2_a_batch_is_upgraded_as_its_terminals_call_at_their_own_times() {
     fleet.run().await;
     assert_eq!(fleet.task(task).await.state, TaskState::Completed);
     roll_up(&fleet.world).await;
-    let versions = fleet.world.estate.versions(&RosterFilter::under(head_office())).await.unwrap();
-    let rows: Vec<_> = versions.rows.iter().map(|row| (row.version.clone(), row.terminals)).collect();
-    assert_eq!(rows, [(Some("2.0".to_owned()), 5)]);
+    let actor = operator();
+    let reports = fleet.world.estate.reports(&actor);
+    let versions = reports.versions(&RosterFilter::under(head_office())).await.unwrap();
+    let rows: Vec<_> = versions
+        .rows
+        .iter()
+        .map(|row| (row.version.clone(), row.terminals))
+        .collect();
+    assert_eq!(rows, [("2.0".to_owned(), 5)]);
 }
 
 #[tokio::test]
@@ -198,28 +246,50 @@ async fn case_3_a_terminal_that_was_moved_without_leave_is_found() {
         for _ in 0..times {
             world.clock.advance(DAY / 2);
             terminal.kit.clock.advance(DAY / 2);
-            let report = terminal.agent.call(line_from(&world, number), TriggerKind::Schedule).await;
+            let report = terminal
+                .agent
+                .call(line_from(&world, number), TriggerKind::Schedule)
+                .await;
             assert!(report.recorded, "nobody is blocked: {report}");
         }
         while world.estate.advance_cases(100).await.unwrap().events > 0 {}
     }
-    let open = world.estate.cases(&operator(), &path("/east"), CaseState::Open, 10).await.unwrap();
-    let [Case { id: case, data, .. }] = &open[..] else { panic!("{open:?}") };
+    let open = world
+        .estate
+        .cases(&operator(), &path("/east"), CaseState::Open, 10)
+        .await
+        .unwrap();
+    let [Case { id: case, data, .. }] = &open[..] else {
+        panic!("{open:?}")
+    };
     assert_eq!(data.kind, CaseKind::Relocation);
     assert!(matches!(
         &data.evidence[0].evidence,
         Evidence::OtherNumber { number, .. } if number == "+861066601234"
     ));
     // The risk list, from which the merchants are visited.
-    let report = world.estate.case_report(&head_office(), None).await.unwrap();
+    let report = world
+        .estate
+        .case_report(&operator(), &head_office(), None)
+        .await
+        .unwrap();
     let row = &report.rows[0];
     assert_eq!(
-        (row.vendor.as_str(), row.model.as_str(), row.serial.as_str(), row.merchant.as_deref()),
+        (
+            row.vendor.as_str(),
+            row.model.as_str(),
+            row.serial.as_str(),
+            row.merchant.as_deref()
+        ),
         ("PAX", "P80", "0001", Some("898310000000001"))
     );
     assert!(report.csv().contains("0001"));
     let found = Disposition::ConfirmedRelocation;
-    let closed = world.estate.dispose_case(&operator(), case, found, "found at another shop").await.unwrap();
+    let closed = world
+        .estate
+        .dispose_case(&operator(), case, found, "found at another shop")
+        .await
+        .unwrap();
     assert_eq!(closed.state, CaseState::Closed);
 }
 
@@ -235,14 +305,16 @@ async fn case_4_stocktaking_says_who_is_alive_and_who_has_long_been_silent() {
     }
     roll_up(&fleet.world).await;
     let estate = &fleet.world.estate;
-    let month = estate.since(30);
-    let (alive, all) = estate.alive(&head_office(), month).await.unwrap();
+    let (actor, under) = (operator(), head_office());
+    let reports = estate.reports(&actor);
+    let month = reports.since(30);
+    let (alive, all) = reports.alive(&under, month).await.unwrap();
     assert_eq!((alive, all), (2, 4));
     let silent = RosterFilter {
         seen: Some(Seen::Before(month)),
         ..RosterFilter::under(head_office())
     };
-    let page = estate.terminals(&silent, None, 100).await.unwrap();
+    let page = reports.terminals(&silent, None, 100).await.unwrap();
     let rows: BTreeSet<_> = page
         .rows
         .iter()
@@ -250,14 +322,23 @@ async fn case_4_stocktaking_says_who_is_alive_and_who_has_long_been_silent() {
         .collect();
     assert_eq!(rows, BTreeSet::from([("PAX", "P80", "0002"), ("PAX", "P80", "0004")]));
     let by = [Dimension::Vendor, Dimension::Model];
-    let standing = estate.standing(&RosterFilter::under(head_office()), &by, 30).await.unwrap();
+    let standing = reports
+        .standing(&RosterFilter::under(under.clone()), &by, 30)
+        .await
+        .unwrap();
     assert_eq!(standing.rows.len(), 1);
     // The books know one that is not there, and do not know one that is.
     let books = "厂商,型号,序列号,机构\n百富,P-80,0001,\nPAX,P80,0002,\nPAX,P80,0003,\nPAX,P80,9999,\n";
     let (columns, aliases) = (Columns::default(), Aliases::known());
     let list = List::new(books.as_bytes(), &columns, &aliases).unwrap();
-    let done = estate.reconcile_assets(&operator(), &head_office(), "books", list).await.unwrap();
-    assert_eq!((done.totals.matched, done.totals.unknown, done.totals.missing), (3, 1, 1));
+    let done = estate
+        .reconcile_assets(&operator(), &head_office(), "books", list)
+        .await
+        .unwrap();
+    assert_eq!(
+        (done.totals.matched, done.totals.unknown, done.totals.missing),
+        (3, 1, 1)
+    );
 }
 
 #[tokio::test]
@@ -266,7 +347,10 @@ async fn case_5_an_application_is_added_with_its_parameters_and_its_key() {
     let content = b"the points of loyal customers";
     let (mut body, map) = manifest(content, 1);
     (body.component, body.kind) = ("loyalty".to_owned(), ComponentKind::Application);
-    let loyalty = fleet.world.publish_file(&package_of(&body, map.as_ref(), content).await).await;
+    let loyalty = fleet
+        .world
+        .publish_file(&package_of(&body, map.as_ref(), content).await)
+        .await;
     let version = parameter(&fleet, "loyalty", "scheme", "gold").await;
     let mut parameters = at_once(Work::Parameters {
         template: "loyalty".to_owned(),
@@ -293,11 +377,19 @@ async fn case_5_an_application_is_added_with_its_parameters_and_its_key() {
     };
     for number in 0..2 {
         let versions = fleet.terminals[number].device.versions().await;
-        assert_eq!((versions["loyalty"].version.as_str(), versions["bank"].version.as_str()), ("1.0", "1.0"));
+        assert_eq!(
+            (versions["loyalty"].version.as_str(), versions["bank"].version.as_str()),
+            ("1.0", "1.0")
+        );
         assert_eq!(value(&fleet, number, "loyalty").await.as_deref(), Some("gold"));
         let load = KeyLoad::of("two custodians, at the counter".to_owned(), None, vec![key.clone()]);
         let id: TerminalId = fleet.id(number);
-        fleet.world.estate.record_key_load(&operator(), &Caller::Id(id), load).await.unwrap();
+        fleet
+            .world
+            .estate
+            .record_key_load(&operator(), &Caller::Id(id), load)
+            .await
+            .unwrap();
         let loads = fleet.world.estate.key_loads(&operator(), id).await.unwrap();
         assert_eq!(loads[0].keys[0].check_value, "08d7b4");
     }

@@ -84,7 +84,11 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     assert!(again.updated > case.updated);
 
     // as a report
-    let report = world.estate.case_report(&path("/east"), None).await.unwrap();
+    let report = world
+        .estate
+        .case_report(&operator(), &path("/east"), None)
+        .await
+        .unwrap();
     assert_eq!((report.rows.len(), report.terminals, report.cut), (1, 1, false));
     let row = &report.rows[0];
     assert_eq!(
@@ -98,7 +102,15 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     );
     assert_eq!(row.evidence, "calls from +861066601234 (network), in another area");
     assert!(report.csv().starts_with("case,about,state,score,"));
-    assert_eq!(world.estate.case_report(&path("/west"), None).await.unwrap().rows, []);
+    assert_eq!(
+        world
+            .estate
+            .case_report(&operator(), &path("/west"), None)
+            .await
+            .unwrap()
+            .rows,
+        []
+    );
 
     // only whom it concerns sees it
     let west = limited(&world, "west", "/west", &Permission::ALL).await;

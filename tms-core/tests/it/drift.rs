@@ -103,7 +103,7 @@ impl Setting {
     }
 
     async fn counts(&self) -> Vec<(String, u64)> {
-        let report = self.world.estate.drift_counts(&head()).await.unwrap();
+        let report = self.world.estate.drift_counts(&operator(), &head()).await.unwrap();
         assert_eq!(report.terminals, 1);
         report.rows.into_iter().map(|row| (row.class, row.terminals)).collect()
     }
@@ -125,7 +125,10 @@ async fn a_foreign_application_is_found_and_can_be_accepted() {
     );
     assert_eq!(setting.counts().await, [("foreign".to_owned(), 1)]);
     let estate = &setting.world.estate;
-    let page = estate.drift(&head(), Some(Class::Foreign), None, 10).await.unwrap();
+    let page = estate
+        .drift(&operator(), &head(), Some(Class::Foreign), None, 10)
+        .await
+        .unwrap();
     let row = &page.rows[0];
     assert_eq!(
         (row.name.as_str(), row.version.as_str(), row.desired.as_str()),
@@ -136,7 +139,11 @@ async fn a_foreign_application_is_found_and_can_be_accepted() {
         ("0001", &Digest::of(b"game").to_string())
     );
     assert_eq!(
-        estate.drift(&head(), Some(Class::Old), None, 10).await.unwrap().rows,
+        estate
+            .drift(&operator(), &head(), Some(Class::Old), None, 10)
+            .await
+            .unwrap()
+            .rows,
         []
     );
 
@@ -171,7 +178,12 @@ async fn a_change_on_site_is_found_with_its_time() {
     let finding = setting.judged().await.unwrap().items.remove(0).finding;
     let wanted = Digest::of(&document("a:1").to_vec());
     assert_eq!((finding.changed_at, finding.desired), (Some(NOW - 77), Some(wanted)));
-    let csv = setting.world.estate.drift(&head(), None, None, 10).await.unwrap();
+    let csv = setting
+        .world
+        .estate
+        .drift(&operator(), &head(), None, None, 10)
+        .await
+        .unwrap();
     let csv = tms_core::estate::report::csv(&csv.rows, csv.as_of, true);
     assert!(csv.contains(",parameters,pay,on_site_edit,report,no,"), "{csv}");
 

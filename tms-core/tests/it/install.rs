@@ -370,7 +370,7 @@ async fn a_terminal_registers_where_two_operators_have_confirmed_it() {
         merchant: Some("898310000000001".to_owned()),
         ..RosterFilter::under(path("/east/harbour"))
     };
-    assert_eq!(estate.count(&listed).await.unwrap(), 1);
+    assert_eq!(estate.reports(&operator()).count(&listed).await.unwrap(), 1);
 
     let registered = register(&world, &mut terminal, first_install(), "02155501234").await;
     assert_eq!(registered, format!("registration: {} registered", ResultCode::Success));

@@ -116,7 +116,7 @@ async fn a_terminal_takes_the_place_of_another_in_one_step() {
         merchant: Some("898310000000001".to_owned()),
         ..RosterFilter::under(path("/east/harbour"))
     };
-    assert_eq!(world.estate.count(&listed).await.unwrap(), 1);
+    assert_eq!(world.estate.reports(&operator()).count(&listed).await.unwrap(), 1);
     // both ways
     for id in [old, new] {
         let swaps = world.estate.swaps(&operator(), id).await.unwrap();

@@ -5,8 +5,8 @@ use crate::document::end;
 use crate::error::Result;
 use crate::row::{RosterRow, key, record};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
-use tms_core::store::{Record, RosterEntry, RosterFilter, RosterPlace, Versioned};
+use rusqlite::{Connection, Transaction, params, params_from_iter};
+use tms_core::store::{BranchPath, Record, RosterEntry, RosterFilter, RosterPlace, Versioned};
 
 /// Reads a page.
 pub(crate) fn page(
@@ -15,103 +15,33 @@ pub(crate) fn page(
     after: Option<&RosterPlace>,
     limit: u32,
 ) -> Result<Vec<Versioned<Record>>> {
-    if is_half_a_model(filter) {
-        return page_by_model(connection, filter, after, limit);
-    }
     let index = index(filter);
     // where few are wanted by day, all of them are read and sorted
-    if filter.seen.is_none() || index != BY_BRANCH && few(connection, filter)? {
+    if filter.seen.is_none() || index != BY_BRANCH && few(connection, &indexed(filter), index)? {
         return read(connection, statement(filter, index, None, after, limit));
+    }
+    // a small branch has few branches to look into: what counts is how many there are in all
+    let of_days = RosterFilter {
+        seen: filter.seen,
+        ..RosterFilter::under(BranchPath::head_office())
+    };
+    if few(connection, &of_days, BY_DAY)? {
+        return read(connection, statement(filter, BY_DAY, None, after, limit));
     }
     page_by_day(connection, filter, after, limit)
 }
 
-/// Whether a vendor is named without a model, or a model without a vendor, and nothing with an index of its own.
-const fn is_half_a_model(filter: &RosterFilter) -> bool {
-    matches!(
-        filter,
-        RosterFilter {
-            merchant: None,
-            serial: None,
-            version: None,
-            ..
-        }
-    ) && filter.vendor.is_some() != filter.model.is_some()
-}
-
-/// Vendors and models are few: each pair of them that is wanted has its page, and the first of all of these are the page.
-fn page_by_model(
-    connection: &Connection,
-    filter: &RosterFilter,
-    after: Option<&RosterPlace>,
-    limit: u32,
-) -> Result<Vec<Versioned<Record>>> {
-    let _moment = moment(connection)?;
-    let mut pages = Vec::new();
-    let mut pair: Option<(String, String)> = None;
-    loop {
-        pair = next_model(connection, pair.as_ref())?;
-        let Some((vendor, model)) = &pair else { break };
-        let wanted = |wanted: &Option<String>, there: &String| wanted.as_ref().is_none_or(|wanted| wanted == there);
-        if wanted(&filter.vendor, vendor) && wanted(&filter.model, model) {
-            let filter = RosterFilter {
-                vendor: Some(vendor.clone()),
-                model: Some(model.clone()),
-                ..filter.clone()
-            };
-            pages.extend(page(connection, &filter, after, limit)?);
-        }
-    }
-    pages.sort_by_cached_key(|found| match &found.record {
-        Record::Roster(entry) => Some((entry.branch.clone(), filter.seen.and(entry.seen), entry.terminal)),
-        _ => None,
-    });
-    pages.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(pages)
-}
-
-/// The next vendor and model that there are: a search in the index each, and not a comparison of both at once, by which SQLite would
-/// pass over all terminals of the model.
-fn next_model(connection: &Connection, after: Option<&(String, String)>) -> Result<Option<(String, String)>> {
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let Some((vendor, model)) = after else {
-        return Ok(connection.prepare_cached(FIRST_MODEL)?.query_row([], read).optional()?);
-    };
-    let same = connection
-        .prepare_cached(NEXT_MODEL)?
-        .query_row([vendor, model], read)
-        .optional()?;
-    match same {
-        Some(next) => Ok(Some(next)),
-        None => Ok(connection
-            .prepare_cached(NEXT_VENDOR)?
-            .query_row([vendor], read)
-            .optional()?),
-    }
-}
-
-const FIRST_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model ORDER BY vendor, model LIMIT 1";
-const NEXT_MODEL: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model \
-                          WHERE vendor = ?1 AND model > ?2 ORDER BY model LIMIT 1";
-const NEXT_VENDOR: &str = "SELECT vendor, model FROM roster INDEXED BY roster_model \
-                           WHERE vendor > ?1 ORDER BY vendor, model LIMIT 1";
-
 /// As many as can be read and sorted in the time of a page.
 const FEW: u32 = 2_000;
 
-/// Whether what the filter says beside the day names few terminals.
-fn few(connection: &Connection, filter: &RosterFilter) -> Result<bool> {
-    let timeless = RosterFilter {
-        seen: None,
-        ..filter.clone()
-    };
+/// Whether a filter names few terminals, all of which is in this index.
+fn few(connection: &Connection, filter: &RosterFilter, index: &str) -> Result<bool> {
     let mut condition = Where::default();
-    condition.filter(&indexed(&timeless));
-    condition.branch(&timeless.under);
+    condition.filter(filter);
+    condition.branch(&filter.under);
     condition.values.push(FEW.saturating_add(1).into());
     let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM roster r INDEXED BY {}{} LIMIT ?)",
-        index(filter),
+        "SELECT count(*) FROM (SELECT 1 FROM roster r INDEXED BY {index}{} LIMIT ?)",
         condition.sql
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -172,6 +102,7 @@ fn read(connection: &Connection, (sql, values): (String, Vec<Value>)) -> Result<
 const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster WHERE branch >= ?1 AND branch < ?2";
 
 const BY_BRANCH: &str = "roster_branch";
+const BY_DAY: &str = "roster_day";
 
 /// The index by which the filter names the fewest terminals, but for the day.
 fn index(filter: &RosterFilter) -> &'static str {
@@ -186,19 +117,27 @@ fn index(filter: &RosterFilter) -> &'static str {
             model: Some(_),
             ..
         } => "roster_model",
+        RosterFilter { vendor: Some(_), .. } => "roster_vendor",
+        RosterFilter { model: Some(_), .. } => "roster_kind",
         RosterFilter { state: Some(_), .. } => "roster_state",
         _ => BY_BRANCH,
     }
 }
 
-/// What of the filter is in its [`index`]: counted by it, no more is read than the index.
+/// What of the filter is in its [`index`], but for the day: counted by it, no more is read than the index.
 fn indexed(filter: &RosterFilter) -> RosterFilter {
     let mut named = RosterFilter::under(filter.under.clone());
     match index(filter) {
         "roster_merchant" => named.merchant.clone_from(&filter.merchant),
         "roster_serial" => named.serial.clone_from(&filter.serial),
-        "roster_release" => named.version.clone_from(&filter.version),
-        "roster_model" => (named.vendor, named.model) = (filter.vendor.clone(), filter.model.clone()),
+        "roster_release" => {
+            named.clone_from(filter);
+            (named.merchant, named.serial, named.seen) = (None, None, None);
+        }
+        "roster_model" | "roster_vendor" | "roster_kind" => {
+            (named.vendor, named.model) = (filter.vendor.clone(), filter.model.clone());
+            named.state = filter.state;
+        }
         "roster_state" => named.state = filter.state,
         _ => {}
     }
@@ -249,7 +188,7 @@ fn statement(
 mod tests {
     use super::*;
     use crate::schema;
-    use tms_core::store::{BranchPath, Seen, TerminalId, TerminalState};
+    use tms_core::store::{Seen, TerminalId, TerminalState};
 
     /// With a million terminals a page must cost a page: an index gives the order, and nothing is sorted.
     #[test]
@@ -277,6 +216,13 @@ mod tests {
                 ..all.clone()
             },
         ];
+        for (vendor, model) in [(some(), None), (None, some())] {
+            filters.push(RosterFilter {
+                vendor,
+                model,
+                ..all.clone()
+            });
+        }
         for seen in [Seen::Never, Seen::Since(3), Seen::Before(9)] {
             filters.push(RosterFilter {
                 seen: Some(seen),
@@ -297,8 +243,6 @@ mod tests {
                 schema::assert_by_index(&connection, &sql, values);
             }
         }
-        for sql in [NEXT_BRANCH, NEXT_MODEL, NEXT_VENDOR] {
-            schema::assert_by_index(&connection, sql, Vec::new());
-        }
+        schema::assert_by_index(&connection, NEXT_BRANCH, Vec::new());
     }
 }

@@ -107,7 +107,7 @@ impl Case {
         match self {
             Self::List { state, branch } => {
                 office.catch_up().await?;
-                let report = estate.case_report(&branch, state.map(CaseState::from)).await?;
+                let report = estate.case_report(actor, &branch, state.map(CaseState::from)).await?;
                 let cells = report.rows.iter().map(Row::cells).collect();
                 print_columns(out, tms_core::estate::report::CaseRow::COLUMNS, cells)?;
             }

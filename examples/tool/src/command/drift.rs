@@ -48,7 +48,7 @@ impl Drift {
             Self::List { under } => {
                 let (mut rows, mut next) = (Vec::new(), None::<String>);
                 let as_of = loop {
-                    let page = estate.drift(&under, None, next.as_deref(), PAGE).await?;
+                    let page = estate.drift(actor, &under, None, next.as_deref(), PAGE).await?;
                     rows.extend(page.rows.into_iter().map(|row| {
                         let terminal = format!("{}/{}/{}", row.vendor, row.model, row.serial);
                         [

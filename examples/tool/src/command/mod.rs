@@ -19,6 +19,7 @@ mod operator;
 mod package;
 mod policy;
 mod publish;
+mod release;
 mod replace;
 mod report;
 mod represent;
@@ -118,6 +119,9 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
+    Release(release::Release),
+    #[command(subcommand)]
+    Floor(release::Floor),
     #[command(subcommand)]
     Install(install::Install),
     #[command(subcommand)]
@@ -212,6 +216,8 @@ impl Cli {
             Command::Case(command) => command.run(&common.office().await?, out).await,
             Command::Text(command) => command.run(&common.office().await?, out).await,
             Command::Assets(command) => command.run(&common.office().await?, out).await,
+            Command::Release(command) => command.run(&common.office().await?, out).await,
+            Command::Floor(command) => command.run(&common.office().await?, out).await,
             Command::Task(command) => command.run(&common.office().await?, out).await,
             Command::Policy(command) => command.run(&common.office().await?, out).await,
             Command::Access(command) => command.run(&common.office().await?, out).await,

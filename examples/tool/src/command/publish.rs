@@ -38,6 +38,12 @@ impl Publish {
             package.component, package.version, package.size
         )?;
         writeln!(out, "  package  {}", package.manifest)?;
+        if office.estate.release_approval().await? {
+            writeln!(
+                out,
+                "  it is a draft: another operator approves it, tms release approve"
+            )?;
+        }
         let estate = shell(office.directory.layout.root());
         let name = format!("{}@{}", package.component, package.version);
         writeln!(
@@ -66,6 +72,8 @@ impl Packages {
                     "models": package.models,
                     "size": package.package.size,
                     "content": package.package.content.to_string(),
+                    "state": package.state.name(),
+                    "order": package.order,
                     "published": rfc3339(package.published),
                     "actor": package.actor,
                 });
@@ -84,6 +92,7 @@ impl Packages {
             "counter",
             "for",
             "bytes",
+            "state",
             "published (UTC)",
             "by",
         ];
@@ -95,6 +104,7 @@ impl Packages {
                 package.counter.to_string(),
                 format!("{} {}", package.vendor, package.models.join(", ")),
                 package.package.size.to_string(),
+                package.state.to_string(),
                 show(package.published),
                 package.actor,
             ]

@@ -4,12 +4,12 @@ use super::filter::Filter;
 use super::print_columns;
 use crate::office::Office;
 use crate::time::show;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
 use tms_core::estate::AsOf;
-use tms_core::estate::report::{self, Report as Made, Row};
+use tms_core::estate::report::{self, Report as Made, Reports, Row};
 use tms_core::store::{Dimension, RosterFilter, Seen};
 
 /// How many terminals are read at a time.
@@ -88,7 +88,15 @@ impl Report {
     pub(super) async fn run(self, office: &Office, out: &mut impl Write) -> Result<()> {
         office.catch_up().await?;
         let filter = self.filter.roster();
-        let estate = &office.estate;
+        let estate = self.reports(office);
+        if matches!(self.kind, Kind::CheckIns | Kind::Failures | Kind::Expiry)
+            && filter != RosterFilter::under(filter.under.clone())
+        {
+            // what is counted by day, or found by day, is kept by branch and by nothing else
+            bail!(
+                "this report is made by --branch alone: it knows no vendor, model, serial number, merchant or version"
+            );
+        }
         match self.kind {
             Kind::Alive => {
                 let by: Vec<_> = self.by.iter().copied().map(Dimension::from).collect();
@@ -96,7 +104,10 @@ impl Report {
             }
             Kind::Versions => self.print(&estate.versions(&filter).await?, out),
             Kind::CheckIns => self.print(&estate.check_ins(&filter.under, self.days).await?, out),
-            Kind::Cases => self.print(&estate.case_report(&filter.under, None).await?, out),
+            Kind::Cases => {
+                let made = office.estate.case_report(&office.actor, &filter.under, None).await?;
+                self.print(&made, out)
+            }
             Kind::Failures => self.print(&estate.failures(&filter.under, self.days).await?, out),
             Kind::Silent => {
                 let seen = Seen::Before(estate.since(self.days));
@@ -105,6 +116,16 @@ impl Report {
             Kind::Never => self.list(office, &filter, Seen::Never, out).await,
             Kind::Expiry => self.expiry(office, &filter, out).await,
             Kind::Drift => self.drift(office, &filter, out).await,
+        }
+    }
+
+    /// What is printed for people may be seen; what is written for programs leaves the system as a file.
+    fn reports<'a>(&self, office: &'a Office) -> Reports<'a> {
+        let reports = office.estate.reports(&office.actor);
+        if self.json || self.csv {
+            reports.exported()
+        } else {
+            reports
         }
     }
 
@@ -128,14 +149,15 @@ impl Report {
     }
 
     async fn list(&self, office: &Office, filter: &RosterFilter, seen: Seen, out: &mut impl Write) -> Result<()> {
-        let all = office.estate.count(filter).await?;
+        let reports = self.reports(office);
+        let all = reports.count(filter).await?;
         let listed = RosterFilter {
             seen: Some(seen),
             ..filter.clone()
         };
         let mut list = List::default();
         loop {
-            let page = office.estate.terminals(&listed, list.next.as_deref(), PAGE).await?;
+            let page = reports.terminals(&listed, list.next.as_deref(), PAGE).await?;
             if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
                 break;
             }
@@ -144,11 +166,11 @@ impl Report {
     }
 
     async fn expiry(&self, office: &Office, filter: &RosterFilter, out: &mut impl Write) -> Result<()> {
-        let all = office.estate.count(&RosterFilter::under(filter.under.clone())).await?;
+        let reports = self.reports(office);
+        let all = reports.count(&RosterFilter::under(filter.under.clone())).await?;
         let mut list = List::default();
         loop {
-            let page = office
-                .estate
+            let page = reports
                 .expiring(&filter.under, self.days, list.next.as_deref(), PAGE)
                 .await?;
             if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
@@ -159,12 +181,15 @@ impl Report {
     }
 
     async fn drift(&self, office: &Office, filter: &RosterFilter, out: &mut impl Write) -> Result<()> {
-        let all = office.estate.count(&RosterFilter::under(filter.under.clone())).await?;
+        let all = self
+            .reports(office)
+            .count(&RosterFilter::under(filter.under.clone()))
+            .await?;
         let mut list = List::default();
         loop {
             let page = office
                 .estate
-                .drift(&filter.under, None, list.next.as_deref(), PAGE)
+                .drift(&office.actor, &filter.under, None, list.next.as_deref(), PAGE)
                 .await?;
             if !list.page(self, &page.rows, page.as_of, &page, page.next.clone(), out)? {
                 break;

@@ -1,9 +1,9 @@
 //! What terminals did, day by day.
 
 use super::row::{OnDay, row};
-use super::{MAX_DAYS, Report};
+use super::{MAX_DAYS, Report, Reports};
+use crate::estate::EstateError;
 use crate::estate::daily::Daily;
-use crate::estate::{Estate, EstateError};
 use crate::store::{BranchPath, Day, Entity, Query, Record, RosterFilter, Seen, StoreError};
 use std::collections::BTreeMap;
 use tms_proto::code::{ResultCode, TriggerKind};
@@ -155,7 +155,7 @@ fn failures(daily: &Daily) -> impl Iterator<Item = (&str, &str, u64)> {
     })
 }
 
-impl Estate {
+impl Reports<'_> {
     /// The check-ins of a branch and those below it on each of the last `days` days, today the last; a day of none has a row
     /// like the others. At most 400 days.
     ///
@@ -213,25 +213,27 @@ impl Estate {
         Ok((self.count(&alive).await?, self.count(&all).await?))
     }
 
-    /// A branch's days, in their order, those of nothing among them.
+    /// A branch's days, in their order, those of nothing among them: of all branches below it that are told of together.
     async fn daily(&self, under: &BranchPath, days: u32) -> Result<Vec<Daily>, StoreError> {
         let days = days.min(MAX_DAYS);
         let (first, today) = (self.since(days), self.today());
-        let query = Query::Documents {
-            kind: Daily::KIND,
-            prefix: Daily::ids_of(under),
-            after: first.checked_sub(1).map(|before| Daily::id_of(under, before)),
-        };
-        let mut found = BTreeMap::new();
-        for document in self.store.list(&query, days).await? {
-            if let Record::Document(document) = document.record {
-                let daily: Daily = document.read()?;
-                found.insert(daily.day, daily);
+        let all = (first..=today).take(usize::try_from(days).unwrap_or(usize::MAX));
+        let mut found: BTreeMap<Day, Daily> = all.map(|day| (day, Daily::of(under.clone(), day))).collect();
+        for scope in self.scopes(under) {
+            let query = Query::Documents {
+                kind: Daily::KIND,
+                prefix: Daily::ids_of(&scope),
+                after: first.checked_sub(1).map(|before| Daily::id_of(&scope, before)),
+            };
+            for document in self.store.list(&query, days).await? {
+                if let Record::Document(document) = document.record {
+                    let daily: Daily = document.read()?;
+                    if let Some(sum) = found.get_mut(&daily.day) {
+                        sum.merge(&daily);
+                    }
+                }
             }
         }
-        let all = (first..=today).take(usize::try_from(days).unwrap_or(usize::MAX));
-        Ok(all
-            .map(|day| found.remove(&day).unwrap_or_else(|| Daily::of(under.clone(), day)))
-            .collect())
+        Ok(found.into_values().collect())
     }
 }

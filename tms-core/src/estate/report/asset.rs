@@ -5,7 +5,6 @@ use super::{MAX_GROUPS, Report};
 use crate::estate::asset::name_of;
 use crate::estate::{Actor, Estate, EstateError};
 use crate::rule::asset::{Finding, Outcome};
-use crate::store::RosterFilter;
 
 row! {
     /// What became of one line of a list, or of a terminal that is not in it.
@@ -91,7 +90,7 @@ impl Estate {
         ];
         let found = found.into_iter().fold(0, u64::saturating_add);
         Ok(Report {
-            terminals: self.count(&RosterFilter::under(stocktaking.branch.clone())).await?,
+            terminals: self.count_under(&stocktaking.branch).await?,
             under: stocktaking.branch,
             as_of: stocktaking.as_of,
             cut: found > u64::from(MAX_GROUPS),

@@ -4,9 +4,9 @@ use super::row::{OnDay, row};
 use super::{MAX_GROUPS, Report, rfc3339};
 use crate::estate::case::kind_name;
 use crate::estate::expiry::day_of;
-use crate::estate::{Case, CaseState, Estate, EstateError};
+use crate::estate::{Actor, Case, CaseState, Estate, EstateError, Permission};
 use crate::rule::relocation::Evidence;
-use crate::store::{BranchPath, RosterFilter};
+use crate::store::BranchPath;
 
 row! {
     /// A case.
@@ -48,12 +48,14 @@ impl Estate {
     /// The cases of a branch and those below it, in one state or in all, by state, branch and age: at most 100,000.
     ///
     /// # Errors
-    /// [`EstateError::Store`].
+    /// [`EstateError::Denied`] where the actor may not view the branch; [`EstateError::Store`].
     pub async fn case_report(
         &self,
+        actor: &Actor,
         under: &BranchPath,
         state: Option<CaseState>,
     ) -> Result<Report<CaseRow>, EstateError> {
+        actor.demand(Permission::View, under)?;
         let as_of = self.cases_as_of().await?;
         let mut rows = Vec::new();
         let states = CaseState::ALL
@@ -72,7 +74,7 @@ impl Estate {
         Ok(Report {
             under: under.clone(),
             as_of,
-            terminals: self.count(&RosterFilter::under(under.clone())).await?,
+            terminals: self.count_under(under).await?,
             cut,
             rows,
         })

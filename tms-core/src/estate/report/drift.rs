@@ -3,9 +3,9 @@
 use super::row::{rfc3339, row};
 use super::{MAX_GROUPS, Report};
 use crate::estate::drift::Drift;
-use crate::estate::{AsOf, Estate, EstateError};
+use crate::estate::{Actor, AsOf, Estate, EstateError, Permission};
 use crate::rule::drift::{Class, Item, Response};
-use crate::store::{BranchPath, Entity, Query, RosterEntry, RosterFilter, Tally};
+use crate::store::{BranchPath, Entity, Query, RosterEntry, Tally};
 
 row! {
     /// One thing of a terminal that is not as it shall be.
@@ -106,14 +106,16 @@ impl Estate {
     /// terminals, after where an earlier page ended.
     ///
     /// # Errors
-    /// [`EstateError::BadCursor`] where `after` is none that a page of this list gave.
+    /// [`EstateError::Denied`] where the actor may not view the branch; [`EstateError::BadCursor`] where `after` is none that a page of this list gave.
     pub async fn drift(
         &self,
+        actor: &Actor,
         under: &BranchPath,
         class: Option<Class>,
         after: Option<&str>,
         limit: u32,
     ) -> Result<DriftPage, EstateError> {
+        actor.demand(Permission::View, under)?;
         let as_of = self.drift_as_of().await?;
         let after = match after {
             Some(text) => {
@@ -148,8 +150,9 @@ impl Estate {
     /// How many terminals of a branch and those below it differ, in each way. One that differs in two ways counts for both.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn drift_counts(&self, under: &BranchPath) -> Result<Report<DriftCountRow>, EstateError> {
+    /// [`EstateError::Denied`] where the actor may not view the branch; those of the store.
+    pub async fn drift_counts(&self, actor: &Actor, under: &BranchPath) -> Result<Report<DriftCountRow>, EstateError> {
+        actor.demand(Permission::View, under)?;
         let as_of = self.drift_as_of().await?;
         let mut rows = Vec::new();
         for class in Class::DIFFERENT {
@@ -170,7 +173,7 @@ impl Estate {
         Ok(Report {
             under: under.clone(),
             as_of,
-            terminals: self.count(&RosterFilter::under(under.clone())).await?,
+            terminals: self.count_under(under).await?,
             cut: false,
             rows,
         })

@@ -1,8 +1,9 @@
 //! What ends soon: certificates and keys.
 
+use super::Reports;
 use super::row::{OnDay, row};
 use crate::estate::expiry::{Expiring, Expiry};
-use crate::estate::{AsOf, Estate, EstateError};
+use crate::estate::{AsOf, EstateError};
 use crate::store::{BranchPath, Day, Entity, Key, Query, Record, RosterEntry, StoreError, TerminalId, Versioned};
 
 /// How far back what has ended is looked for: longer ago, nobody waits for it.
@@ -42,7 +43,7 @@ row! {
 pub struct ExpiryPage {
     /// As of when it is.
     pub as_of: AsOf,
-    /// What ends, by day, branch and terminal.
+    /// What ends, by day and terminal.
     pub rows: Vec<ExpiryRow>,
     /// Where the next page begins; none at the end.
     pub next: Option<String>,
@@ -73,7 +74,7 @@ impl ExpiryRow {
     }
 }
 
-impl Estate {
+impl Reports<'_> {
     /// What of the terminals of a branch and those below it ends within `days` days, today the first, or has ended in the last
     /// 400: at most `limit` of them, after where an earlier page ended. A terminal that never proved itself by a certificate and
     /// never reported a key with an end is not in it.
@@ -90,45 +91,47 @@ impl Estate {
         let as_of = self.as_of().await?;
         let today = self.today();
         let end = today.saturating_add(days.min(AHEAD));
-        let mut place = match after {
+        let after = match after {
             Some(text) => Some(place_of(text).ok_or(EstateError::BadCursor)?),
             None => None,
         };
-        let mut day = place
-            .as_ref()
-            .map_or_else(|| today.saturating_sub(PAST), |(day, ..)| *day);
-        let mut rows = Vec::new();
-        let mut next = None;
-        while day < end {
-            let missing = u32::try_from(rows.len()).map_or(0, |there| limit.saturating_sub(there));
-            if missing == 0 {
-                break;
-            }
+        let first = today.saturating_sub(PAST);
+        let mut found: Vec<Expiry> = Vec::new();
+        for scope in self.scopes(under) {
+            let (mark, prefix) = Expiry::due(&scope);
+            let after = match after {
+                Some((day, terminal)) => (format!("{prefix}{day:010}"), terminal.to_string()),
+                // no id is empty
+                None => (format!("{prefix}{first:010}"), String::new()),
+            };
             let query = Query::Marked {
                 kind: Expiry::KIND,
-                mark: Expiry::DUE.to_owned(),
-                prefix: Expiry::due(day, under),
-                after: place
-                    .take()
-                    .map(|(day, branch, id)| (Expiry::due(day, &branch), id.to_string())),
+                mark: mark.to_owned(),
+                prefix,
+                after: Some(after),
             };
-            for found in self.store.list(&query, missing).await? {
-                let Record::Document(document) = found.record else {
+            for found_here in self.store.list(&query, limit).await? {
+                let Record::Document(document) = found_here.record else {
                     continue;
                 };
                 let expiry: Expiry = document.read()?;
-                let entry = self.entry(expiry.terminal).await?;
-                next = Some(format!("{}.{}.{}", expiry.last, expiry.terminal, expiry.branch));
-                rows.push(ExpiryRow::of(expiry, entry, today));
+                if expiry.last >= end {
+                    break;
+                }
+                found.push(expiry);
             }
-            day = day.saturating_add(1);
         }
-        let full = u32::try_from(rows.len()).is_ok_and(|found| found >= limit);
-        Ok(ExpiryPage {
-            as_of,
-            rows,
-            next: next.filter(|_| full),
-        })
+        found.sort_by_key(|expiry| (expiry.last, expiry.terminal));
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let full = u32::try_from(found.len()).is_ok_and(|found| found >= limit);
+        let last = found.last().filter(|_| full);
+        let next = last.map(|last| format!("{}.{}", last.last, last.terminal));
+        let mut rows = Vec::with_capacity(found.len());
+        for expiry in found {
+            let entry = self.entry(expiry.terminal).await?;
+            rows.push(ExpiryRow::of(expiry, entry, today));
+        }
+        Ok(ExpiryPage { as_of, rows, next })
     }
 
     pub(super) async fn entry(&self, id: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
@@ -142,9 +145,8 @@ impl Estate {
     }
 }
 
-fn place_of(cursor: &str) -> Option<(Day, BranchPath, TerminalId)> {
-    let (day, rest) = cursor.split_once('.')?;
-    let (terminal, branch) = rest.split_once('.')?;
+fn place_of(cursor: &str) -> Option<(Day, TerminalId)> {
+    let (day, terminal) = cursor.split_once('.')?;
     let terminal = u64::from_str_radix(terminal, 16).ok()?;
-    Some((day.parse().ok()?, branch.parse().ok()?, TerminalId(terminal)))
+    Some((day.parse().ok()?, TerminalId(terminal)))
 }

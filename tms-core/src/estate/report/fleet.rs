@@ -1,11 +1,11 @@
 //! Which terminals there are: alive, silent, never registered, and what they run.
 
 use super::row::{OnDay, row};
-use super::{MAX_GROUPS, Report};
-use crate::estate::expiry::day_of;
-use crate::estate::{AsOf, Estate, EstateError};
+use super::{MAX_GROUPS, Report, Reports};
+use crate::estate::{AsOf, EstateError};
 use crate::store::{
-    BranchPath, Day, Dimension, Query, Record, RosterEntry, RosterFilter, RosterPlace, Tally, TerminalId,
+    BranchPath, Day, Dimension, Group, Query, Record, RosterEntry, RosterFilter, RosterPlace, StoreError, Tally,
+    TerminalId,
 };
 use std::collections::BTreeMap;
 
@@ -106,19 +106,7 @@ pub struct TerminalPage {
     pub next: Option<String>,
 }
 
-impl Estate {
-    /// The day by the server's clock (UTC).
-    #[must_use]
-    pub fn today(&self) -> Day {
-        day_of(self.clock.now())
-    }
-
-    /// The first day of a period of `days` days that ends today.
-    #[must_use]
-    pub fn since(&self, days: u32) -> Day {
-        self.today().saturating_sub(days.saturating_sub(1))
-    }
-
+impl Reports<'_> {
     /// How many terminals are alive, silent and never registered, by groups: alive is who checked in on one of the last
     /// `days` days, today among them. Where there is more than one group for what they are counted by, there is a row for
     /// each, in the order of their names.
@@ -138,11 +126,8 @@ impl Estate {
             .copied()
             .filter(|dimension| !matches!(dimension, Dimension::Seen | Dimension::Alive(_)))
             .collect();
-        let tally = Tally::Roster {
-            filter: filter.clone(),
-            by: by.iter().copied().chain([Dimension::Alive(since)]).collect(),
-        };
-        let groups = self.store.tally(&tally, MAX_GROUPS.saturating_mul(3)).await?;
+        let counted: Vec<_> = by.iter().copied().chain([Dimension::Alive(since)]).collect();
+        let groups = self.tally(filter, &counted, MAX_GROUPS.saturating_mul(3)).await?;
         let mut terminals = 0u64;
         let mut rows: BTreeMap<Vec<String>, StandingRow> = BTreeMap::new();
         for mut group in groups {
@@ -173,11 +158,8 @@ impl Estate {
     /// [`EstateError::Store`].
     pub async fn versions(&self, filter: &RosterFilter) -> Result<Report<VersionRow>, EstateError> {
         let as_of = self.as_of().await?;
-        let tally = Tally::Roster {
-            filter: filter.clone(),
-            by: vec![Dimension::Vendor, Dimension::Model, Dimension::Version],
-        };
-        let groups = self.store.tally(&tally, MAX_GROUPS.saturating_add(1)).await?;
+        let by = [Dimension::Vendor, Dimension::Model, Dimension::Version];
+        let groups = self.tally(filter, &by, MAX_GROUPS.saturating_add(1)).await?;
         let mut terminals = 0u64;
         let mut models: BTreeMap<(String, String), u64> = BTreeMap::new();
         let mut rows = Vec::with_capacity(groups.len());
@@ -208,12 +190,34 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn count(&self, filter: &RosterFilter) -> Result<u64, EstateError> {
-        let tally = Tally::Roster {
-            filter: filter.clone(),
-            by: Vec::new(),
-        };
-        let groups = self.store.tally(&tally, 1).await?;
+        let groups = self.tally(filter, &[], 1).await?;
         Ok(groups.first().map_or(0, |group| group.count))
+    }
+
+    /// Counts in the branches that are told of.
+    async fn tally(&self, filter: &RosterFilter, by: &[Dimension], limit: u32) -> Result<Vec<Group>, StoreError> {
+        let mut scopes = self.scopes(&filter.under);
+        let tally = |under: BranchPath| Tally::Roster {
+            filter: RosterFilter {
+                under,
+                ..filter.clone()
+            },
+            by: by.to_vec(),
+        };
+        if scopes.len() == 1
+            && let Some(under) = scopes.pop()
+        {
+            return self.store.tally(&tally(under), limit).await;
+        }
+        let mut sums: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+        for under in scopes {
+            for group in self.store.tally(&tally(under), limit).await? {
+                let sum = sums.entry(group.names).or_default();
+                *sum = sum.saturating_add(group.count);
+            }
+        }
+        let groups = sums.into_iter().map(|(names, count)| Group { names, count });
+        Ok(groups.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
     }
 
     /// Terminals, at most `limit` of them, after where an earlier page ended: in the order of branch and id, or of branch, day
@@ -232,8 +236,21 @@ impl Estate {
             Some(text) => Some(place(text).ok_or(EstateError::BadCursor)?),
             None => None,
         };
-        let filter = filter.clone();
-        let page = self.store.list(&Query::Roster { filter, after }, limit).await?;
+        let mut page = Vec::new();
+        for under in self.scopes_from(&filter.under, after.as_ref().map(|place| &place.branch)) {
+            let missing = u32::try_from(page.len()).map_or(0, |there| limit.saturating_sub(there));
+            if missing == 0 {
+                break;
+            }
+            let query = Query::Roster {
+                after: after.clone().filter(|place| under.covers(&place.branch)),
+                filter: RosterFilter {
+                    under,
+                    ..filter.clone()
+                },
+            };
+            page.extend(self.store.list(&query, missing).await?);
+        }
         let today = self.today();
         let full = u32::try_from(page.len()).is_ok_and(|found| found >= limit);
         let mut next = None;

@@ -1,7 +1,7 @@
 //! Reports: what an estate comes to, as typed rows.
 //!
-//! Every report names a branch, and speaks of that branch and those below it: whoever calls has checked that the operator may
-//! see it. A number of terminals is always given beside that of all terminals that the filter names, silent ones among them. What
+//! Every report names a branch, and speaks of that branch and those below it, as far as the operator who asks may see them
+//! ([`Reports`]). A number of terminals is always given beside that of all terminals that the filter names, silent ones among them. What
 //! check-ins said is in a report up to its [`AsOf`].
 
 mod activity;
@@ -11,6 +11,7 @@ mod drift;
 mod expiry;
 mod fleet;
 mod row;
+mod scope;
 
 pub use activity::{CheckInRow, FailureRow};
 pub use asset::AssetRow;
@@ -19,11 +20,13 @@ pub use drift::{DriftCountRow, DriftPage, DriftRow};
 pub use expiry::{ExpiryPage, ExpiryRow};
 pub use fleet::{StandingRow, TerminalPage, TerminalRow, VersionRow};
 pub use row::{OnDay, Row, csv, rfc3339};
+pub use scope::Reports;
 
-use super::AsOf;
 use super::expiry::DAY;
-use crate::store::BranchPath;
+use super::{Actor, AsOf, Estate};
+use crate::store::{BranchPath, Key, Record, RosterEntry, RosterFilter, StoreError, Tally, TerminalId};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The most groups that a report has, and the most days.
 const MAX_GROUPS: u32 = 100_000;
@@ -42,6 +45,33 @@ pub struct Report<R> {
     pub cut: bool,
     /// The rows.
     pub rows: Vec<R>,
+}
+
+impl Estate {
+    /// The reports that `actor` may see.
+    #[must_use]
+    pub fn reports<'a>(&self, actor: &'a Actor) -> Reports<'a> {
+        Reports::new(Arc::clone(&self.store), Arc::clone(&self.clock), actor)
+    }
+
+    /// A terminal's line in the roster.
+    async fn entry(&self, terminal: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
+        let found = self.store.get(&Key::Roster(terminal)).await?;
+        Ok(found.and_then(|found| match found.record {
+            Record::Roster(entry) => Some(*entry),
+            _ => None,
+        }))
+    }
+
+    /// How many terminals there are in a branch and below it.
+    async fn count_under(&self, under: &BranchPath) -> Result<u64, StoreError> {
+        let tally = Tally::Roster {
+            filter: RosterFilter::under(under.clone()),
+            by: Vec::new(),
+        };
+        let groups = self.store.tally(&tally, 1).await?;
+        Ok(groups.first().map_or(0, |group| group.count))
+    }
 }
 
 impl<R: Row> Report<R> {

@@ -5,14 +5,15 @@
 //! twice what there is, however old its view. Where the expectation fails, the counter is read again and the booking decided
 //! again.
 //!
-//! Commits of a node follow each other without waiting: the view says what a counter will be when those under way are done.
-//! Where one fails, those behind it fail too, and all of them read again.
+//! Of a node's own commits one at a time changes a counter; others wait for it, so that only nodes conflict with each other.
+//! What the view says of a counter is always what some version of it said: never what it might become.
 
 use super::record::QuarterLoad;
 use crate::rule::slot::{Access, Booking, Load, QUARTER, Request, Slot, allocate, fits};
 use crate::store::{BookedSlot, Change, Document, Entity, Expect, Key, Query, Record, Store, StoreError, Versioned};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OwnedMutexGuard;
 
 /// The most quarters of an access that are read at once: more than any policy looks ahead.
 const PAGE: u32 = 4_096;
@@ -23,29 +24,34 @@ const SWEPT: u32 = 256;
 /// For how many quarters what was booked is kept: an outage may be as long.
 pub(super) const KEPT: u64 = 96;
 
+type Accesses = BTreeMap<String, BTreeMap<u64, Counter>>;
+
 /// The view.
 #[derive(Default)]
 pub(super) struct Ledger {
-    accesses: Mutex<BTreeMap<String, BTreeMap<u64, Counter>>>,
+    accesses: Mutex<Accesses>,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Default)]
 struct Counter {
-    /// The version that the document will have; none where there is none.
+    /// The version of the document; none where there is none.
     version: Option<u64>,
-    /// What it will say.
+    /// What it says in this version.
     load: Load,
     /// What terminals were told that are on the line now, and what no commit says yet.
     held: Load,
-    /// Commits under way that change it.
-    under_way: u32,
-    /// Grows when it is read again, so that of commits that fail together one reads.
-    reading: u64,
+    /// Held by the commit that changes it.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Counter {
     fn taken(&self) -> Load {
         self.load.book(self.held)
+    }
+
+    fn set(&mut self, found: Option<(u64, Load)>) {
+        let (version, load) = found.unzip();
+        (self.version, self.load) = (version, load.unwrap_or_default());
     }
 }
 
@@ -60,15 +66,23 @@ pub(super) struct Held {
     held: bool,
 }
 
-/// Counters that a commit changes, as far as it has not returned.
+/// Counters that a commit changes. Nobody else of this node changes them until this is dropped.
 #[derive(Default)]
 pub(in crate::server) struct Entered {
-    ledger: Option<Arc<Ledger>>,
-    counters: Vec<(String, u64, u64)>,
+    counters: Vec<Changed>,
+}
+
+struct Changed {
+    access: String,
+    quarter: u64,
+    /// What it will be.
+    version: u64,
+    load: Load,
+    _changing: OwnedMutexGuard<()>,
 }
 
 impl Ledger {
-    fn accesses(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<u64, Counter>>> {
+    fn accesses(&self) -> MutexGuard<'_, Accesses> {
         self.accesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,72 +107,71 @@ impl Ledger {
         }
     }
 
-    /// The changes of a commit that books `slot` and gives `unused` back.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        slot: Option<&mut Held>,
+    /// Adds to a commit what books `slot` and gives `unused` back.
+    pub(super) async fn enter(
+        &self,
+        slot: Option<&Held>,
         unused: Option<&BookedSlot>,
         changes: &mut Vec<Change>,
     ) -> Result<Entered, StoreError> {
-        if slot.is_none() && unused.is_none() {
-            return Ok(Entered::default());
+        // in their order, so that no two commits wait for each other
+        let mut deltas: BTreeMap<(&str, u64), (Load, Load)> = BTreeMap::new();
+        for booking in slot.iter().flat_map(|slot| &slot.slot.bookings) {
+            let access = slot.map_or("", |slot| &slot.access);
+            let (more, _) = deltas.entry((access, booking.quarter)).or_default();
+            *more = more.book(booking.load);
         }
-        let mut entered = Entered {
-            ledger: Some(Arc::clone(self)),
-            counters: Vec::new(),
-        };
-        let mut after: BTreeMap<(String, u64), (Load, Load)> = BTreeMap::new();
-        if let Some(unused) = unused {
-            for booking in &unused.bookings {
-                let key = (unused.access.clone(), booking.quarter);
-                let (_, less) = after.entry(key).or_default();
-                *less = less.book(booking.load);
-            }
+        for booking in unused.iter().flat_map(|unused| &unused.bookings) {
+            let access = unused.map_or("", |unused| &unused.access);
+            let (_, less) = deltas.entry((access, booking.quarter)).or_default();
+            *less = less.book(booking.load);
         }
-        let mut accesses = self.accesses();
-        if let Some(slot) = slot {
-            for booking in &slot.slot.bookings {
-                let key = (slot.access.clone(), booking.quarter);
-                let (more, _) = after.entry(key).or_default();
-                *more = more.book(booking.load);
-            }
-            slot.put_down(&mut accesses);
-        }
-        for ((access, quarter), (more, less)) in after {
-            let counter = accesses.entry(access.clone()).or_default().entry(quarter).or_default();
+        let mut entered = Entered::default();
+        for ((access, quarter), (more, less)) in deltas {
+            let changing = Arc::clone(&counter(&mut self.accesses(), access, quarter).changing);
+            let changing = changing.lock_owned().await;
+            let mut accesses = self.accesses();
+            let counter = counter(&mut accesses, access, quarter);
             // also where nothing seems to change: what is given back may be what another node has booked, and then this
             // conflicts
             let load = counter.load.release(less).book(more);
             let document = Document::of(&QuarterLoad {
-                access: access.clone(),
+                access: access.to_owned(),
                 quarter,
                 load,
             })?;
             let expect = counter.version.map_or(Expect::Absent, Expect::Version);
             changes.push(Change::Put(expect, document.into()));
-            counter.version = Some(counter.version.unwrap_or_default().saturating_add(1));
-            counter.load = load;
-            counter.under_way = counter.under_way.saturating_add(1);
-            entered.counters.push((access, quarter, counter.reading));
+            entered.counters.push(Changed {
+                access: access.to_owned(),
+                quarter,
+                version: counter.version.unwrap_or_default().saturating_add(1),
+                load,
+                _changing: changing,
+            });
         }
         Ok(entered)
     }
 
-    /// After a conflict: reads the counters again that the commit was about, unless another has since.
-    pub(super) async fn read_again(&self, store: &dyn Store, entered: &Entered) -> Result<(), StoreError> {
-        for (access, quarter, reading) in &entered.counters {
-            if self.counter(access, *quarter).reading != *reading {
-                continue;
-            }
+    /// The commit was written.
+    pub(super) fn written(&self, entered: Entered, slot: Option<&mut Held>) {
+        let mut accesses = self.accesses();
+        if let Some(slot) = slot {
+            slot.put_down(&mut accesses);
+        }
+        for changed in &entered.counters {
+            counter(&mut accesses, &changed.access, changed.quarter).set(Some((changed.version, changed.load)));
+        }
+    }
+
+    /// After a conflict: reads the counters again that the commit was about.
+    pub(super) async fn read_again(&self, store: &dyn Store, entered: Entered) -> Result<(), StoreError> {
+        for Changed { access, quarter, .. } in &entered.counters {
             let id = QuarterLoad::id_of(access, *quarter);
             let found = store.get(&Key::Document(QuarterLoad::KIND, id)).await?;
             let found = found.map(counted).transpose()?.flatten();
-            let mut accesses = self.accesses();
-            let counter = accesses.entry(access.clone()).or_default().entry(*quarter).or_default();
-            if counter.reading == *reading {
-                counter.reading = counter.reading.saturating_add(1);
-                counter.set(found.map(|(version, found)| (version, found.load)));
-            }
+            let found = found.map(|(version, found)| (version, found.load));
+            counter(&mut self.accesses(), access, *quarter).set(found);
         }
         Ok(())
     }
@@ -179,15 +192,12 @@ impl Ledger {
         }
         let mut accesses = self.accesses();
         let counters = accesses.entry(access.to_owned()).or_default();
-        counters.retain(|quarter, counter| *quarter >= first || counter.under_way > 0);
-        for (quarter, counter) in counters.iter_mut().filter(|(_, counter)| counter.under_way == 0) {
+        counters.retain(|quarter, _| *quarter >= first);
+        for (quarter, counter) in counters.iter_mut() {
             counter.set(found.remove(quarter));
         }
         for (quarter, (version, load)) in found {
-            let counter = counters.entry(quarter).or_default();
-            if counter.under_way == 0 {
-                counter.set(Some((version, load)));
-            }
+            counters.entry(quarter).or_default().set(Some((version, load)));
         }
         Ok(())
     }
@@ -217,19 +227,9 @@ impl Ledger {
 
     /// What is given out of a quarter.
     pub(super) fn load(&self, access: &str, quarter: u64) -> Load {
-        self.counter(access, quarter).taken()
-    }
-
-    fn counter(&self, access: &str, quarter: u64) -> Counter {
         let accesses = self.accesses();
         let counter = accesses.get(access).and_then(|counters| counters.get(&quarter));
-        counter.copied().unwrap_or_default()
-    }
-}
-
-impl Counter {
-    fn set(&mut self, found: Option<(u64, Load)>) {
-        (self.version, self.load) = found.map_or((None, Load::default()), |(version, load)| (Some(version), load));
+        counter.map_or_else(Load::default, Counter::taken)
     }
 }
 
@@ -248,7 +248,9 @@ impl Held {
 
     /// After a conflict: whether the slot still has room. Where it has not, it is another one from now on.
     pub(super) fn stands(&mut self) -> bool {
-        let mut accesses = self.ledger.accesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let ledger = Arc::clone(&self.ledger);
+        let mut accesses = ledger.accesses();
+        self.put_down(&mut accesses);
         let counters = accesses.entry(self.access.clone()).or_default();
         let taken = |quarter| counters.get(&quarter).map_or_else(Load::default, Counter::taken);
         let stands = fits(&self.capacity, &self.slot, self.request.urgent, taken);
@@ -264,7 +266,7 @@ impl Held {
         stands
     }
 
-    fn put_down(&mut self, accesses: &mut BTreeMap<String, BTreeMap<u64, Counter>>) {
+    fn put_down(&mut self, accesses: &mut Accesses) {
         if std::mem::take(&mut self.held)
             && let Some(counters) = accesses.get_mut(&self.access)
         {
@@ -286,17 +288,12 @@ impl Drop for Held {
     }
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let Some(ledger) = &self.ledger else { return };
-        let mut accesses = ledger.accesses();
-        for (access, quarter, _) in &self.counters {
-            let counters = accesses.get_mut(access);
-            if let Some(counter) = counters.and_then(|counters| counters.get_mut(quarter)) {
-                counter.under_way = counter.under_way.saturating_sub(1);
-            }
-        }
-    }
+fn counter<'a>(accesses: &'a mut Accesses, access: &str, quarter: u64) -> &'a mut Counter {
+    accesses
+        .entry(access.to_owned())
+        .or_default()
+        .entry(quarter)
+        .or_default()
 }
 
 fn find(counters: &BTreeMap<u64, Counter>, capacity: &Access, request: &Request, chance: u64) -> Slot {

@@ -15,7 +15,7 @@ pub use record::{AccessPoint, ClassPolicy};
 
 use super::plan::ContactPolicy;
 use super::representation;
-use crate::estate::Branch;
+use crate::estate::{Branch, read};
 use crate::rule::policy::CheckInPolicy;
 use crate::rule::slot::{Access, QUARTER, Request, catch_up};
 use crate::store::{
@@ -158,12 +158,12 @@ impl Contacts {
     }
 
     /// Adds to a check-in's commit what it books, and gives back what the terminal had booked and does not use: it calls
-    /// before the quarter in which it was to call. To be kept until the commit has returned.
+    /// before the quarter in which it was to call. Until the commit has returned no other changes the same counters.
     pub(super) async fn enter(
         &self,
         store: &dyn Store,
         before: &Terminal,
-        booking: Option<&mut Booked>,
+        booking: Option<&Booked>,
         now: u64,
         changes: &mut Vec<Change>,
     ) -> Result<Entered, StoreError> {
@@ -176,7 +176,13 @@ impl Contacts {
             self.ledger.read(store, &unused.access, now).await?;
         }
         self.ledger
-            .enter(booking.map(|booked| &mut booked.held), unused, changes)
+            .enter(booking.map(|booked| &booked.held), unused, changes)
+            .await
+    }
+
+    /// The commit was written.
+    pub(super) fn written(&self, entered: Entered, booking: Option<&mut Booked>) {
+        self.ledger.written(entered, booking.map(|booked| &mut booked.held));
     }
 
     /// After a conflict: reads again what the commit was about. The terminal's new time, where what it was told has no room
@@ -187,7 +193,7 @@ impl Contacts {
         entered: Entered,
         booking: Option<&mut Booked>,
     ) -> Result<Option<NextContact>, StoreError> {
-        self.ledger.read_again(store, &entered).await?;
+        self.ledger.read_again(store, entered).await?;
         Ok(booking.and_then(|booked| {
             let stands = booked.held.stands();
             (!stands).then(|| booked.held.slot().contact(&booked.policy))
@@ -258,7 +264,7 @@ impl Contacts {
             }
             // another node has said it
             Err(StoreError::Conflict) => {
-                if let Ok(Some(found)) = get::<Alive>(store, name).await {
+                if let Ok(Some(found)) = read::<Alive>(store, name).await {
                     self.change(|known| {
                         known.alive.insert(name.to_owned(), found);
                     });
@@ -316,7 +322,7 @@ impl Contacts {
             if !known.policies.iter().any(|policy| policy.access.as_ref() == Some(name)) {
                 continue;
             }
-            if let Some(alive) = get::<Alive>(store, name).await? {
+            if let Some(alive) = read::<Alive>(store, name).await? {
                 known.alive.insert(name.clone(), alive);
             }
             let read = before.ledger_read.get(name).copied();
@@ -435,21 +441,6 @@ fn any_of(spans: &[Window], chance: u64) -> Option<u64> {
         second = second.saturating_sub(length(span));
         found
     })
-}
-
-async fn get<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
-    let found = store.get(&Key::Document(E::KIND, id.to_owned())).await?;
-    let Some(Versioned {
-        version,
-        record: Record::Document(document),
-    }) = found
-    else {
-        return Ok(None);
-    };
-    Ok(Some(Versioned {
-        version,
-        record: document.read()?,
-    }))
 }
 
 /// All of a kind: at most [`MOST`], which is as many as there may be.
