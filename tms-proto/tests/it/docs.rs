@@ -492,6 +492,7 @@ fn domains_and_limits_are_those_of_the_code() {
         ("message", MAX_MESSAGE),
         ("elements of a constructed value", MAX_ELEMENTS),
         ("actions of a plan", MAX_ACTIONS),
+        ("parameter set", usize::try_from(MAX_PARAMETER_SET).unwrap()),
         ("tags in a must-understand list", MAX_MUST_UNDERSTAND),
         ("certificate", MAX_CERTIFICATE),
         ("RSA modulus", tms_proto::public_key::MIN_BITS),
