@@ -136,17 +136,19 @@ impl Inner {
         let (id, store) = (known.terminal.record.id, &*self.services.store);
         let mut moved = None;
         for _ in 0..ATTEMPTS {
-            let mut changes = self.check_in_changes(&known, facts).await?;
             let (before, now) = (&known.terminal.record, self.services.clock.now());
-            let booking = facts.booking.as_ref();
-            let entered = self.contacts.enter(store, before, booking, now, &mut changes).await?;
+            let (booking, mut booked) = (facts.booking.as_mut(), Vec::new());
+            let (entered, next) = self.contacts.enter(store, before, booking, now, &mut booked).await?;
+            if let Some(next) = next {
+                facts.next_contact = next;
+                moved = Some(next);
+            }
+            let mut changes = self.check_in_changes(&known, facts).await?;
+            changes.extend(booked);
             match store.commit(changes).await {
                 Err(StoreError::Conflict) => {
                     known = self.read(id).await?;
-                    if let Some(next) = self.contacts.again(store, entered, facts.booking.as_mut()).await? {
-                        facts.next_contact = next;
-                        moved = Some(next);
-                    }
+                    self.contacts.read_again(store, entered).await?;
                 }
                 Ok(()) => {
                     self.contacts.written(entered, facts.booking.as_mut());

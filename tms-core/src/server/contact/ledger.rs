@@ -63,6 +63,8 @@ pub(super) struct Held {
     request: Request,
     chance: u64,
     slot: Slot,
+    /// There was no room for it anywhere.
+    crowded: bool,
     held: bool,
 }
 
@@ -91,6 +93,7 @@ impl Ledger {
         let mut accesses = self.accesses();
         let counters = accesses.entry(access.to_owned()).or_default();
         let slot = find(counters, &capacity, &request, chance);
+        let crowded = is_crowded(counters, &capacity, &request, &slot);
         for booking in &slot.bookings {
             let counter = counters.entry(booking.quarter).or_default();
             counter.held = counter.held.book(booking.load);
@@ -103,54 +106,38 @@ impl Ledger {
             request,
             chance,
             slot,
+            crowded,
             held: true,
         }
     }
 
-    /// Adds to a commit what books `slot` and gives `unused` back.
+    /// What a commit writes that books `slot` and gives `unused` back, and whether the slot had to be moved: what others have
+    /// booked since it was found has left no room for it.
     pub(super) async fn enter(
         &self,
-        slot: Option<&Held>,
+        mut slot: Option<&mut Held>,
         unused: Option<&BookedSlot>,
         changes: &mut Vec<Change>,
-    ) -> Result<Entered, StoreError> {
-        // in their order, so that no two commits wait for each other
-        let mut deltas: BTreeMap<(&str, u64), (Load, Load)> = BTreeMap::new();
-        for booking in slot.iter().flat_map(|slot| &slot.slot.bookings) {
-            let access = slot.map_or("", |slot| &slot.access);
-            let (more, _) = deltas.entry((access, booking.quarter)).or_default();
-            *more = more.book(booking.load);
-        }
-        for booking in unused.iter().flat_map(|unused| &unused.bookings) {
-            let access = unused.map_or("", |unused| &unused.access);
-            let (_, less) = deltas.entry((access, booking.quarter)).or_default();
-            *less = less.book(booking.load);
-        }
-        let mut entered = Entered::default();
-        for ((access, quarter), (more, less)) in deltas {
-            let changing = Arc::clone(&counter(&mut self.accesses(), access, quarter).changing);
-            let changing = changing.lock_owned().await;
+    ) -> Result<(Entered, bool), StoreError> {
+        let mut moved = false;
+        loop {
+            let deltas = deltas(slot.as_deref(), unused);
+            let mut locks = Vec::with_capacity(deltas.len());
+            // in their order, so that no two commits wait for each other
+            for (access, quarter) in deltas.keys() {
+                let changing = Arc::clone(&counter(&mut self.accesses(), access, *quarter).changing);
+                locks.push(changing.lock_owned().await);
+            }
             let mut accesses = self.accesses();
-            let counter = counter(&mut accesses, access, quarter);
-            // also where nothing seems to change: what is given back may be what another node has booked, and then this
-            // conflicts
-            let load = counter.load.release(less).book(more);
-            let document = Document::of(&QuarterLoad {
-                access: access.to_owned(),
-                quarter,
-                load,
-            })?;
-            let expect = counter.version.map_or(Expect::Absent, Expect::Version);
-            changes.push(Change::Put(expect, document.into()));
-            entered.counters.push(Changed {
-                access: access.to_owned(),
-                quarter,
-                version: counter.version.unwrap_or_default().saturating_add(1),
-                load,
-                _changing: changing,
-            });
+            if let Some(slot) = slot.as_deref_mut()
+                && !slot.has_room(&accesses)
+            {
+                slot.find_another(&mut accesses);
+                moved = true;
+                continue;
+            }
+            return Ok((entered(&mut accesses, deltas, locks, changes)?, moved));
         }
-        Ok(entered)
     }
 
     /// The commit was written.
@@ -246,24 +233,26 @@ impl Held {
         }
     }
 
-    /// After a conflict: whether the slot still has room. Where it has not, it is another one from now on.
-    pub(super) fn stands(&mut self) -> bool {
-        let ledger = Arc::clone(&self.ledger);
-        let mut accesses = ledger.accesses();
-        self.put_down(&mut accesses);
+    /// Whether what is booked leaves room for it. A slot for which there was no room anywhere is kept all the same.
+    fn has_room(&self, accesses: &Accesses) -> bool {
+        let counters = accesses.get(&self.access);
+        let booked = |quarter| counters.and_then(|counters| counters.get(&quarter));
+        let booked = |quarter| booked(quarter).map_or_else(Load::default, |counter| counter.load);
+        self.crowded || fits(&self.capacity, &self.slot, self.request.urgent, booked)
+    }
+
+    /// Finds it anew, by what the view says now.
+    fn find_another(&mut self, accesses: &mut Accesses) {
+        self.put_down(accesses);
         let counters = accesses.entry(self.access.clone()).or_default();
-        let taken = |quarter| counters.get(&quarter).map_or_else(Load::default, Counter::taken);
-        let stands = fits(&self.capacity, &self.slot, self.request.urgent, taken);
-        if !stands {
-            self.chance = self.chance.wrapping_add(1);
-            self.slot = find(counters, &self.capacity, &self.request, self.chance);
-        }
+        self.chance = self.chance.wrapping_add(1);
+        self.slot = find(counters, &self.capacity, &self.request, self.chance);
+        self.crowded = is_crowded(counters, &self.capacity, &self.request, &self.slot);
         for Booking { quarter, load } in &self.slot.bookings {
             let counter = counters.entry(*quarter).or_default();
             counter.held = counter.held.book(*load);
         }
         self.held = true;
-        stands
     }
 
     fn put_down(&mut self, accesses: &mut Accesses) {
@@ -294,6 +283,61 @@ fn counter<'a>(accesses: &'a mut Accesses, access: &str, quarter: u64) -> &'a mu
         .or_default()
         .entry(quarter)
         .or_default()
+}
+
+/// What a commit changes, in the order of counters: what is booked, and what is given back.
+fn deltas(slot: Option<&Held>, unused: Option<&BookedSlot>) -> BTreeMap<(String, u64), (Load, Load)> {
+    let mut deltas: BTreeMap<(String, u64), (Load, Load)> = BTreeMap::new();
+    if let Some(slot) = slot {
+        for Booking { quarter, load } in &slot.slot.bookings {
+            let (more, _) = deltas.entry((slot.access.clone(), *quarter)).or_default();
+            *more = more.book(*load);
+        }
+    }
+    if let Some(unused) = unused {
+        for Booking { quarter, load } in &unused.bookings {
+            let (_, less) = deltas.entry((unused.access.clone(), *quarter)).or_default();
+            *less = less.book(*load);
+        }
+    }
+    deltas
+}
+
+/// The changes of a commit, on counters that nobody else changes now.
+fn entered(
+    accesses: &mut Accesses,
+    deltas: BTreeMap<(String, u64), (Load, Load)>,
+    locks: Vec<OwnedMutexGuard<()>>,
+    changes: &mut Vec<Change>,
+) -> Result<Entered, StoreError> {
+    let mut entered = Entered::default();
+    for (((access, quarter), (more, less)), changing) in deltas.into_iter().zip(locks) {
+        let counter = counter(accesses, &access, quarter);
+        // also where nothing seems to change: what is given back may be what another node has booked, and then this
+        // conflicts
+        let load = counter.load.release(less).book(more);
+        let document = Document::of(&QuarterLoad {
+            access: access.clone(),
+            quarter,
+            load,
+        })?;
+        let expect = counter.version.map_or(Expect::Absent, Expect::Version);
+        changes.push(Change::Put(expect, document.into()));
+        entered.counters.push(Changed {
+            access,
+            quarter,
+            version: counter.version.unwrap_or_default().saturating_add(1),
+            load,
+            _changing: changing,
+        });
+    }
+    Ok(entered)
+}
+
+/// Whether there was no room for it anywhere.
+fn is_crowded(counters: &BTreeMap<u64, Counter>, capacity: &Access, request: &Request, slot: &Slot) -> bool {
+    let taken = |quarter| counters.get(&quarter).map_or_else(Load::default, Counter::taken);
+    slot.late && !fits(capacity, slot, request.urgent, taken)
 }
 
 fn find(counters: &BTreeMap<u64, Counter>, capacity: &Access, request: &Request, chance: u64) -> Slot {

@@ -158,15 +158,16 @@ impl Contacts {
     }
 
     /// Adds to a check-in's commit what it books, and gives back what the terminal had booked and does not use: it calls
-    /// before the quarter in which it was to call. Until the commit has returned no other changes the same counters.
+    /// before the quarter in which it was to call. Until the commit has returned no other changes the same counters. Gives
+    /// the terminal's new time, where what it was told has no room any more.
     pub(super) async fn enter(
         &self,
         store: &dyn Store,
         before: &Terminal,
-        booking: Option<&Booked>,
+        mut booking: Option<&mut Booked>,
         now: u64,
         changes: &mut Vec<Change>,
-    ) -> Result<Entered, StoreError> {
+    ) -> Result<(Entered, Option<NextContact>), StoreError> {
         let early = |from: u64| now / QUARTER < from;
         let unused = before.slot.as_ref();
         let unused = unused.filter(|slot| slot.bookings.first().is_some_and(|first| early(first.quarter)));
@@ -175,9 +176,10 @@ impl Contacts {
         {
             self.ledger.read(store, &unused.access, now).await?;
         }
-        self.ledger
-            .enter(booking.map(|booked| &booked.held), unused, changes)
-            .await
+        let held = booking.as_deref_mut().map(|booked| &mut booked.held);
+        let (entered, moved) = self.ledger.enter(held, unused, changes).await?;
+        let next = booking.filter(|_| moved);
+        Ok((entered, next.map(|booked| booked.held.slot().contact(&booked.policy))))
     }
 
     /// The commit was written.
@@ -185,19 +187,9 @@ impl Contacts {
         self.ledger.written(entered, booking.map(|booked| &mut booked.held));
     }
 
-    /// After a conflict: reads again what the commit was about. The terminal's new time, where what it was told has no room
-    /// any more.
-    pub(super) async fn again(
-        &self,
-        store: &dyn Store,
-        entered: Entered,
-        booking: Option<&mut Booked>,
-    ) -> Result<Option<NextContact>, StoreError> {
-        self.ledger.read_again(store, entered).await?;
-        Ok(booking.and_then(|booked| {
-            let stands = booked.held.stands();
-            (!stands).then(|| booked.held.slot().contact(&booked.policy))
-        }))
+    /// After a conflict: reads again what the commit was about.
+    pub(super) async fn read_again(&self, store: &dyn Store, entered: Entered) -> Result<(), StoreError> {
+        self.ledger.read_again(store, entered).await
     }
 
     /// Over how many seconds callers that cannot be served now are to be spread, so that those that an outage kept from
