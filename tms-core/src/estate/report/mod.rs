@@ -5,17 +5,17 @@
 //! check-ins said is in a report up to its [`AsOf`].
 
 mod activity;
-mod drift;
 mod asset;
 mod case;
+mod drift;
 mod expiry;
 mod fleet;
 mod row;
 
 pub use activity::{CheckInRow, FailureRow};
-pub use drift::{DriftCountRow, DriftPage, DriftRow};
 pub use asset::AssetRow;
 pub use case::{CaseRow, words};
+pub use drift::{DriftCountRow, DriftPage, DriftRow};
 pub use expiry::{ExpiryPage, ExpiryRow};
 pub use fleet::{StandingRow, TerminalPage, TerminalRow, VersionRow};
 pub use row::{OnDay, Row, csv, rfc3339};
