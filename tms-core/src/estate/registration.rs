@@ -134,7 +134,7 @@ impl Desk<'_> {
             number,
             elsewhere,
             observed: self.observed.clone(),
-            location: self.register.location.as_ref().map(clipped),
+            location: self.register.location.as_ref().map(clipped).map(Box::new),
         };
         self.event_of(self.terminal.record.id, EventKind::Registered(summary))
     }

@@ -234,7 +234,7 @@ impl Inner {
             inventory: report.inventory.is_some(),
             contact: report.contact,
             observed: facts.observed.clone(),
-            location: report.location.as_ref().map(clipped),
+            location: report.location.as_ref().map(clipped).map(Box::new),
         })));
         Ok(changes)
     }

@@ -514,7 +514,7 @@ pub struct CheckInSummary {
     pub observed: Observed,
     /// Where the terminal says that it is, where it said so: it does when that has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
+    pub location: Option<Box<Location>>,
 }
 
 /// The facts of one registration.
@@ -534,7 +534,7 @@ pub struct RegistrationSummary {
     pub observed: Observed,
     /// Where the terminal says that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
+    pub location: Option<Box<Location>>,
 }
 
 /// The key of a record.

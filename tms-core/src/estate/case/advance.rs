@@ -115,7 +115,7 @@ impl Estate {
                         time: event.time,
                         contact: summary.contact,
                         observed: &summary.observed,
-                        location: summary.location.as_ref(),
+                        location: summary.location.as_deref(),
                     };
                     self.seen(&mut batch, id, seen, &settings).await?;
                 }
@@ -124,7 +124,7 @@ impl Estate {
                         time: event.time,
                         contact: 0,
                         observed: &summary.observed,
-                        location: summary.location.as_ref(),
+                        location: summary.location.as_deref(),
                     };
                     self.registered_elsewhere(&mut batch, id, seen, &settings).await?;
                 }

@@ -10,7 +10,7 @@ use super::install::read_or_new;
 use super::rollup::put;
 use super::whereabouts::{CaseSettings, Whereabouts};
 use super::{ATTEMPTS, Act, Estate, EstateError};
-use crate::rule::relocation::{CaseData, CaseKind, Move, Place};
+use crate::rule::relocation::{CaseData, CaseKind, Move, Observed, Place};
 use crate::store::{BranchPath, Change, Entity, EventKind, Kind, Query, StoreError, TerminalId, Versioned};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -402,12 +402,14 @@ fn deed(act: &'static str, case: &Case, detail: serde_json::Value) -> Deed {
     }
 }
 
-/// Where a terminal was seen last.
+/// Where a terminal was seen last. The number that it is configured with belongs to it: somebody has looked at it.
 fn seen_place(whereabouts: &Whereabouts, settings: &CaseSettings) -> Place {
-    let seen = whereabouts.sightings.last();
-    seen.map_or_else(Place::default, |seen| {
-        Place::of(&seen.observed, &seen.claimed, &settings.plan)
-    })
+    let Some(seen) = whereabouts.sightings.last() else {
+        return Place::default();
+    };
+    let mut place = Place::of(&seen.observed, &seen.claimed, &settings.plan);
+    place.add(Place::of(&Observed::default(), &seen.claimed, &settings.plan));
+    place
 }
 
 fn push_move(whereabouts: &mut Whereabouts, approved: Move, now: u64) -> Result<(), EstateError> {

@@ -425,7 +425,7 @@ fn normal(mut message: InstallationMessage, known: Option<&str>) -> Result<Insta
     let vendor = vendor.or(known).map(str::to_owned);
     for (fact, value) in &mut message.facts {
         let formed = record::form(*fact, value, &aliases, vendor.as_deref());
-        *value = formed.ok_or(EstateError::Invalid(fact.name(), "is not one"))?;
+        *value = formed.ok_or_else(|| EstateError::Invalid(fact.name(), "is not one"))?;
     }
     Ok(message)
 }

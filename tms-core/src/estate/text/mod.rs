@@ -3,6 +3,10 @@
 //! Publishing lays a text ready with each terminal that it is for, some at a time, behind the operator's back
 //! ([`Estate::advance_texts`]). A check-in brings it along, and has nothing more to read for that.
 
+mod record;
+
+pub use record::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
+
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
@@ -10,225 +14,14 @@ use super::rollup::put;
 use super::{ATTEMPTS, Estate, EstateError, list};
 use crate::rule::text::{Message, Profile};
 use crate::store::{
-    BranchPath, Caller, Change, Entity, Expect, Key, Kind, MAX_WAITING_TEXTS, Query, Record, RosterFilter, RosterPlace,
+    BranchPath, Caller, Change, Entity, Expect, Key, MAX_WAITING_TEXTS, Query, Record, RosterFilter, RosterPlace,
     StoreError, Tally, TerminalId, Versioned, WaitingText,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use tms_proto::code::TextStatus;
 
 /// How many terminals get a text in one commit.
 const BATCH: u32 = 64;
-
-/// How far a text has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TextState {
-    /// It waits for another operator.
-    Draft,
-    /// It may be published.
-    Approved {
-        /// Who approved it.
-        by: String,
-        /// When, in seconds since 1970 UTC.
-        at: u64,
-    },
-    /// It is published no more. What lies ready with terminals is still shown.
-    Withdrawn {
-        /// Who withdrew it.
-        by: String,
-        /// When, in seconds since 1970 UTC.
-        at: u64,
-    },
-}
-
-/// A text for terminals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextRecord {
-    /// Its id: what terminals know it by.
-    pub id: u64,
-    /// The words, and from when until when they are shown.
-    pub message: Message,
-    /// The branch in which, and in those below it, it may be published.
-    pub branch: BranchPath,
-    /// Who wrote it.
-    pub author: String,
-    /// When, in seconds since 1970 UTC.
-    pub written: u64,
-    /// How far it has come.
-    pub state: TextState,
-}
-
-/// Whom a text is published to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "to", rename_all = "snake_case")]
-pub enum Audience {
-    /// One terminal.
-    Terminal {
-        /// Which.
-        terminal: TerminalId,
-    },
-    /// All terminals of a branch and those below it.
-    Branch {
-        /// Which.
-        under: BranchPath,
-    },
-    /// All terminals of a model, in a branch and those below it.
-    Model {
-        /// Which branch.
-        under: BranchPath,
-        /// Vendor.
-        vendor: String,
-        /// Model.
-        model: String,
-    },
-}
-
-/// That a text is being published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publication {
-    /// Its id.
-    pub id: String,
-    /// The text.
-    pub text: u64,
-    /// Whom to.
-    pub audience: Audience,
-    /// The branch of them all.
-    pub branch: BranchPath,
-    /// By whom.
-    pub operator: String,
-    /// When, in seconds since 1970 UTC.
-    pub published: u64,
-    /// The last terminal that was looked at.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<(BranchPath, TerminalId)>,
-    /// How many were looked at.
-    #[serde(default)]
-    pub terminals: u64,
-    /// With how many the text was laid ready.
-    #[serde(default)]
-    pub given: u64,
-    /// All were looked at.
-    #[serde(default)]
-    pub done: bool,
-}
-
-/// What became of a text with one terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryStatus {
-    /// It waits for the terminal to call, or the terminal has not said yet what became of it.
-    Waiting,
-    /// So many texts waited for the terminal that this one was left out.
-    Full,
-    /// The terminal cannot show it: too long, without the letters, without a printer.
-    Unsuitable,
-    /// The terminal refused it, or its time was over.
-    Refused,
-    /// The terminal has it.
-    Received,
-    /// It was shown.
-    Displayed,
-    /// It was printed.
-    Printed,
-    /// Somebody confirmed it by a key.
-    Confirmed,
-}
-
-impl DeliveryStatus {
-    /// The name, as it is stored.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Full => "full",
-            Self::Unsuitable => "unsuitable",
-            Self::Refused => "refused",
-            Self::Received => "received",
-            Self::Displayed => "displayed",
-            Self::Printed => "printed",
-            Self::Confirmed => "confirmed",
-        }
-    }
-
-    /// What a receipt says; none where this version does not know it.
-    pub(crate) const fn of(status: TextStatus) -> Option<Self> {
-        Some(match status {
-            TextStatus::Received => Self::Received,
-            TextStatus::Displayed => Self::Displayed,
-            TextStatus::Printed => Self::Printed,
-            TextStatus::Confirmed => Self::Confirmed,
-            TextStatus::Refused => Self::Refused,
-            _ => return None,
-        })
-    }
-}
-
-/// A text and a terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TextDelivery {
-    /// The text.
-    pub text: u64,
-    /// The terminal.
-    pub terminal: TerminalId,
-    /// What became of it. It goes forward only: a receipt that comes late or twice changes nothing.
-    pub status: DeliveryStatus,
-    /// When that was known, in seconds since 1970 UTC.
-    pub updated: u64,
-    /// When it was so, by the terminal's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<u64>,
-}
-
-impl Entity for TextRecord {
-    const KIND: Kind = Kind::named("text");
-
-    fn id(&self) -> String {
-        format!("{:016x}", self.id)
-    }
-
-    fn marks(&self) -> Vec<(&'static str, String)> {
-        vec![("branch", self.branch.to_string())]
-    }
-}
-
-impl Entity for Publication {
-    const KIND: Kind = Kind::named("publication");
-
-    fn id(&self) -> String {
-        self.id.clone()
-    }
-
-    fn marks(&self) -> Vec<(&'static str, String)> {
-        let mut marks = vec![("text", format!("{:016x}", self.text))];
-        if !self.done {
-            marks.push(("open", self.branch.to_string()));
-        }
-        marks
-    }
-}
-
-impl Entity for TextDelivery {
-    const KIND: Kind = Kind::named("text_delivery");
-
-    fn id(&self) -> String {
-        Self::id_of(self.text, self.terminal)
-    }
-
-    fn marks(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("status", format!("{:016x}/{}", self.text, self.status.name())),
-            ("terminal", self.terminal.to_string()),
-        ]
-    }
-}
-
-impl TextDelivery {
-    pub(crate) fn id_of(text: u64, terminal: TerminalId) -> String {
-        format!("{text:016x}/{terminal}")
-    }
-}
 
 impl Estate {
     /// Writes a text. Another operator has to approve it.
