@@ -155,11 +155,11 @@ pub fn sets(assignments: &[Versioned<Assignment>]) -> Vec<ParameterSetRef> {
 #[must_use]
 pub fn policy(assignments: &[Versioned<Assignment>]) -> Option<String> {
     let orders = assignments.iter().map(|assignment| &assignment.record.order);
-    let policies = orders.filter_map(|order| match order {
+    let mut policies = orders.filter_map(|order| match order {
         Order::CheckInPolicy { policy } => Some(policy.clone()),
         _ => None,
     });
-    policies.last()
+    policies.next_back()
 }
 
 /// Whether a package is meant for terminals of this vendor and model; one that names no model is for all.

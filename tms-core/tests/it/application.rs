@@ -382,7 +382,7 @@ async fn case_5_an_application_is_added_with_its_parameters_and_its_key() {
             ("1.0", "1.0")
         );
         assert_eq!(value(&fleet, number, "loyalty").await.as_deref(), Some("gold"));
-        let load = KeyLoad::of("two custodians, at the counter".to_owned(), None, vec![key.clone()]);
+        let load = KeyLoad::of("two custodians, at the counter".to_owned(), Some(1), vec![key.clone()]);
         let id: TerminalId = fleet.id(number);
         fleet
             .world

@@ -10,7 +10,7 @@ use tms_core::store::{ActionId, Caller, EventKind, MemoryStore, TerminalState};
 use tms_core::testing::fault::{Fault, FaultyStore, Schedule};
 use tms_proto::code::{ResultCode, Stage};
 use tms_proto::digest::Digest;
-use tms_proto::message::{ActionResult, CertificateRequest, PlanAck, Register, Wanted};
+use tms_proto::message::{ActionResult, CertificateRequest, PlanAck, Wanted};
 use tms_proto::session::{End, Presented, TerminalEvent};
 
 fn result(number: u32, action: u64, stage: Stage, code: ResultCode) -> ActionResult {
@@ -498,18 +498,6 @@ async fn messages_that_this_server_does_not_offer_are_refused_in_words() {
     let world = World::new().await;
     let mut terminal = Terminal::new(world.enrol("1").await);
     let (mut call, _) = terminal.open(world.line("modem 1")).await.unwrap();
-    call.send(Register {
-        intent: tms_proto::code::RegisterIntent::FirstInstall,
-        code: None,
-        replaces: None,
-        installer: None,
-        location: None,
-        logical: None,
-    });
-    let TerminalEvent::RegisterAnswer(answer) = call.event().await else {
-        panic!()
-    };
-    assert_eq!(answer.code, ResultCode::NotSupported);
     call.send(tms_proto::message::KeyRequest {
         slot: 1,
         usage: "P0".to_owned(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use tms_core::clock::{Clock, SystemClock};
 use tms_core::estate::report::Row;
 use tms_core::estate::{CaseSettings, CaseState, Disposition};
 use tms_core::rule::relocation::{Move, Place};
@@ -97,7 +97,7 @@ impl From<State> for CaseState {
 
 /// The time after so many days.
 pub(super) fn after(days: u32) -> Result<(u64, u64)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let now = SystemClock.now();
     Ok((now, now.saturating_add(u64::from(days).saturating_mul(86_400))))
 }
 

@@ -292,11 +292,12 @@ fn versions(inventory: &Inventory) -> String {
 
 /// What became of it: by the server's decision, or how far the terminal said that it has come.
 fn outcome(assignment: &Assignment) -> String {
-    match assignment.standing.state {
-        state @ (State::Cancelled { .. } | State::Superseded { .. } | State::TimedOut) => {
-            return Slot::of(state).name().replace('_', " ");
-        }
-        _ => {}
+    let state = assignment.standing.state;
+    if matches!(
+        state,
+        State::Cancelled { .. } | State::Superseded { .. } | State::TimedOut
+    ) {
+        return Slot::of(state).name().replace('_', " ");
     }
     match assignment.stage {
         Stage::Rejected | Stage::Waiting | Stage::RolledBack => format!("{} {}", assignment.stage, assignment.code),
