@@ -150,6 +150,8 @@ async fn a_text_goes_to_whom_it_is_for_and_to_no_more_than_have_room() {
         let more = approved(&world, words("More", "Some more")).await;
         world.estate.publish_text(&operator(), more.id, model()).await.unwrap();
     }
+    // what is published later is laid ready later
+    lay_ready(&world).await;
     let last = approved(&world, words("Last", "Too many")).await;
     world.estate.publish_text(&operator(), last.id, model()).await.unwrap();
     lay_ready(&world).await;
