@@ -127,7 +127,7 @@ impl Task {
                     }
                 };
                 let task = estate.create_task(actor, &branch, definition).await?;
-                writeln!(out, "task {:016x} is written: build it next", task.id)?;
+                writeln!(out, "task {0:016x} is written; next: tms task build {0:016x}", task.id)?;
                 return Ok(());
             }
             Self::List { under } => {
