@@ -18,6 +18,16 @@ struct Candidate {
     components: Vec<(String, String)>,
 }
 
+/// What became of a page of events.
+pub(super) struct Joined {
+    /// The last of them.
+    pub(super) through: u64,
+    /// Somebody has joined.
+    pub(super) any: bool,
+    /// There may be more of them.
+    pub(super) more: bool,
+}
+
 impl Runner {
     /// Puts all terminals of a task into its stages. A build that was broken off is begun again from nothing.
     pub(super) async fn build(&self, task: &Versioned<Task>) -> Result<(), StoreError> {
@@ -55,8 +65,8 @@ impl Runner {
         self.built(task).await
     }
 
-    /// Terminals that came to the estate since, into the last stage.
-    pub(super) async fn join(&self, task: &Versioned<Task>, stage: u16) -> Result<Option<u64>, StoreError> {
+    /// Terminals that came to the estate since, into the last stage, as far as a page of events tells of them.
+    pub(super) async fn join(&self, task: &Versioned<Task>, stage: u16) -> Result<Option<Joined>, StoreError> {
         let record = &task.record;
         let events = self
             .store
@@ -65,7 +75,7 @@ impl Runner {
         let Some((last, _)) = events.last() else {
             return Ok(None);
         };
-        let last = *last;
+        let (through, page) = (*last, events.len());
         let mut new: Vec<TerminalId> = events
             .iter()
             .filter_map(|(_, event)| match event {
@@ -85,6 +95,7 @@ impl Runner {
         new.sort_unstable();
         new.dedup();
         let mut ledger = Ledger::new(&*self.store, self.clock.now());
+        let mut any = false;
         for terminal in new {
             if ledger.member(&Member::key(record.id, terminal)).await?.is_some() {
                 continue;
@@ -100,10 +111,15 @@ impl Runner {
             if inside && candidate.meets(&record.definition.filter) {
                 let member = self.member(record, terminal, candidate.entry.branch, stage);
                 ledger.join(member).await?;
+                any = true;
             }
         }
         self.store.commit(ledger.changes()?).await?;
-        Ok(Some(last))
+        Ok(Some(Joined {
+            through,
+            any,
+            more: page == PAGE,
+        }))
     }
 
     fn member(&self, task: &Task, terminal: TerminalId, branch: BranchPath, stage: u16) -> Member {

@@ -115,10 +115,12 @@ impl Runner {
                 let Some(task) = read::<Task>(&*self.store, id).await? else {
                     return Ok(false);
                 };
-                if self.take_in(&task).await? {
-                    return Ok(true);
-                }
-                self.evaluate(&task).await
+                let more = self.take_in(&task).await?;
+                // Events come all the time: the gates do not wait for an end of them.
+                let Some(task) = read::<Task>(&*self.store, id).await? else {
+                    return Ok(false);
+                };
+                Ok(self.evaluate(&task).await? || more)
             }
             TaskState::Paused { .. } if self.is_over(&task.record, now) => self.end(&task).await,
             TaskState::Paused { .. } => self.evaluate(&task).await,
@@ -166,7 +168,7 @@ impl Runner {
         self.store.commit(changes).await
     }
 
-    /// Terminals that came to the estate meanwhile join the last stage.
+    /// Terminals that came to the estate meanwhile join the last stage. Whether there is more to do at once.
     async fn take_in(&self, task: &Versioned<Task>) -> Result<bool, StoreError> {
         let record = &task.record;
         if record.definition.membership == Membership::Snapshot {
@@ -179,13 +181,13 @@ impl Runner {
             return Ok(false);
         };
         let mut next = record.clone();
-        next.joined = joined;
-        if let Some(run) = next.stages.get_mut(usize::from(stage)) {
+        next.joined = joined.through;
+        if let Some(run) = next.stages.get_mut(usize::from(stage)).filter(|_| joined.any) {
             // They may come before those that are there already.
             (run.assigned, run.cursor) = (false, None);
         }
         self.save(task.version, &next, None).await?;
-        Ok(true)
+        Ok(joined.any || joined.more)
     }
 
     fn is_over(&self, task: &Task, now: u64) -> bool {

@@ -30,29 +30,32 @@ impl Fleet {
     pub(crate) async fn on(store: Arc<dyn Store>, count: usize) -> Self {
         let world = World::with(store, Options::default()).await;
         let runner = Runner::new(world.store.clone(), world.clock.clone(), Arc::new(OsEntropy));
-        let mut terminals = Vec::new();
-        for number in 1..=count {
-            let serial = format!("{number:04}");
-            let id = world.enrol(&serial).await;
-            let mut kit = Kit::new().await;
-            (kit.identity.terminal, kit.identity.holder) = (id, holder(&serial));
-            kit.clock = world.clock.clone();
-            if let Some(main_key) = &mut kit.identity.main_key {
-                let keys = MemoryKeys::new();
-                keys.insert(id, 1, MainKey::Aes128(Secret::new([0x11; 16])));
-                main_key.keys = Arc::new(keys);
-            }
-            terminals.push(kit.start().await);
-        }
         let mut fleet = Self {
             world,
             runner,
-            terminals,
+            terminals: Vec::new(),
         };
-        for number in 0..count {
-            fleet.call(number).await;
+        for _ in 0..count {
+            fleet.add().await;
         }
         fleet
+    }
+
+    /// One more terminal, which checks in.
+    pub(crate) async fn add(&mut self) {
+        let number = self.terminals.len();
+        let serial = format!("{:04}", number + 1);
+        let id = self.world.enrol(&serial).await;
+        let mut kit = Kit::new().await;
+        (kit.identity.terminal, kit.identity.holder) = (id, holder(&serial));
+        kit.clock = self.world.clock.clone();
+        if let Some(main_key) = &mut kit.identity.main_key {
+            let keys = MemoryKeys::new();
+            keys.insert(id, 1, MainKey::Aes128(Secret::new([0x11; 16])));
+            main_key.keys = Arc::new(keys);
+        }
+        self.terminals.push(kit.start().await);
+        self.call(number).await;
     }
 
     pub(crate) fn id(&self, number: usize) -> TerminalId {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use tms_core::agent::slot::SelfTest;
 use tms_core::estate::{Actor, EstateError, TaskCommand};
+use tms_core::rule::task::definition::Membership;
 use tms_core::rule::task::{Action, Definition, PauseReason, Rates, Slot, Stage, State, TaskState, Work};
 use tms_core::store::{
     BranchPath, Caller, Change, CheckIn, Entity, Event, Group, Key, MemoryStore, Query, Record, Store, StoreError,
@@ -365,6 +366,31 @@ async fn a_branch_plans_for_itself_and_no_further() {
         .create_task(&operator(), &BranchPath::head_office(), wrong)
         .await;
     assert!(matches!(refused, Err(EstateError::Task(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn whoever_comes_later_joins_the_last_stage() {
+    let mut fleet = Fleet::new(2).await;
+    let manifest = fleet.world.publish(CONTENT, 2).await;
+    let definition = Definition {
+        membership: Membership::Continuous,
+        ..Definition::new("all", install(manifest))
+    };
+    let id = start(&fleet, definition).await;
+    for number in 0..2 {
+        fleet.update(number).await;
+    }
+    fleet.run().await;
+    assert_eq!(fleet.task(id).await.state, TaskState::Running, "others may come");
+    fleet.add().await;
+    fleet.run().await;
+    assert_eq!(fleet.members(id).await.len(), 3);
+    assert_eq!(fleet.count(id, Slot::Pending).await, 1);
+    fleet.update(2).await;
+    assert_eq!(fleet.terminals[2].version().await, "2.0");
+    fleet.run().await;
+    fleet.task(id).await;
+    assert_eq!(fleet.count(id, Slot::Succeeded).await, 3);
 }
 
 /// A store that counts what it is asked.

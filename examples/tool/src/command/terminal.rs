@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::io::Write;
-use tms_core::rule::task::{Slot, State};
+use tms_core::rule::task::{Report, Slot, State};
 use tms_core::store::{self, Assignment};
 use tms_proto::code::Stage;
 use tms_proto::message::Inventory;
@@ -259,7 +259,7 @@ impl Terminal {
             [
                 assignment.action.to_string(),
                 assignment.order.describe(),
-                assignment.stage.to_string(),
+                decided(&assignment).unwrap_or_else(|| assignment.stage.to_string()),
                 assignment.code.to_string(),
                 assignment.attempt.to_string(),
                 show(assignment.updated),
@@ -292,17 +292,27 @@ fn versions(inventory: &Inventory) -> String {
 
 /// What became of it: by the server's decision, or how far the terminal said that it has come.
 fn outcome(assignment: &Assignment) -> String {
-    let state = assignment.standing.state;
-    if matches!(
-        state,
-        State::Cancelled { .. } | State::Superseded { .. } | State::TimedOut
-    ) {
-        return Slot::of(state).name().replace('_', " ");
+    if let Some(decided) = decided(assignment) {
+        return decided;
     }
     match assignment.stage {
         Stage::Rejected | Stage::Waiting | Stage::RolledBack => format!("{} {}", assignment.stage, assignment.code),
         stage => stage.to_string(),
     }
+}
+
+/// What the server decided of it, if it did, and what the terminal has said since.
+fn decided(assignment: &Assignment) -> Option<String> {
+    let state = assignment.standing.state;
+    let decided = matches!(
+        state,
+        State::Cancelled { .. } | State::Superseded { .. } | State::TimedOut
+    );
+    let name = Slot::of(state).name().replace('_', " ");
+    decided.then(|| match assignment.standing.late {
+        Some(Report::Confirmed) => format!("{name}, yet it runs"),
+        _ => name,
+    })
 }
 
 fn short(seconds: Option<u64>) -> String {
