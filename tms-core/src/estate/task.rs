@@ -174,7 +174,7 @@ impl Estate {
     }
 
     /// Does something with a task, where its state allows it. What follows for terminals is done by the
-    /// [`Runner`](crate::task::Runner).
+    /// [`Runner`].
     ///
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::NotAllowed`] where its state does not allow
