@@ -26,8 +26,9 @@ pub struct Assignment {
     /// Of which task it is a part, if of any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
-    /// What it stands at.
-    #[serde(default = "new")]
+    /// What it stands at. Records of early versions have the number of the last result alone: what it means is said by the
+    /// stage, and the next report moves it on.
+    #[serde(default = "new", alias = "result", deserialize_with = "standing")]
     pub standing: Standing,
     /// The next attempt of the same: what is still said of this one concerns that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -374,6 +375,22 @@ fn order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Order, D::Error> 
     })
 }
 
+fn standing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Standing, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Standing(Standing),
+        Reported(u32),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Standing(standing) => standing,
+        Stored::Reported(reported) => Standing {
+            reported,
+            ..Standing::NEW
+        },
+    })
+}
+
 const fn new() -> Standing {
     Standing::NEW
 }
@@ -406,6 +423,7 @@ mod tests {
                 package: package.clone()
             }
         );
+        assert_eq!(read.standing.reported, 5);
         for order in [
             Order::Install {
                 package: package.clone(),

@@ -187,7 +187,7 @@ async fn a_write_that_fails_loses_nothing_that_was_acknowledged() {
     // blocks of 512 or 1,024 bytes; the signal that comes with the refusal is not the subject
     let mut command = command("sh");
     command
-        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; ulimit -f 600; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap());
     arguments(&mut command, &place.path());
     let mut child = command.spawn().unwrap();

@@ -3,7 +3,7 @@
 use crate::{Place, put};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use tms_core::store::{
@@ -120,10 +120,22 @@ fn kept<T: Serialize + DeserializeOwned>(place: &Place, table: &str) -> usize {
         let record: T = serde_json::from_str(migrated).unwrap();
         contains(
             &serde_json::to_value(record).unwrap(),
-            &serde_json::from_str(stored).unwrap(),
+            &renamed(serde_json::from_str(stored).unwrap()),
         );
     }
     stored.len()
+}
+
+/// What is written in other words today: an assignment of schema 1 has nothing but a package to install, and of what became
+/// of it the number of the last result.
+fn renamed(mut stored: Value) -> Value {
+    let record = stored.as_object_mut().unwrap();
+    if let (true, Some(package)) = (record.contains_key("action"), record.remove("package")) {
+        record.insert("order".to_owned(), json!({ "do": "install", "package": package }));
+        let number = record.remove("result").unwrap();
+        record.insert("standing".to_owned(), json!({ "reported": number }));
+    }
+    stored
 }
 
 /// Panics where `whole` lacks something that `part` has.
