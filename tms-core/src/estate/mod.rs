@@ -13,6 +13,7 @@ mod daily;
 mod drift;
 mod enrol;
 mod expiry;
+mod follow;
 mod install;
 mod key_load;
 mod notice;
@@ -46,6 +47,7 @@ pub use daily::{Daily, WITHIN};
 pub use drift::{Drift, DriftItem, DriftPolicy, First, Remedy, ToBring};
 pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
+pub use follow::{AsOf, Progress};
 pub use install::{
     Contradiction, Finding, InstallOperation, InstallState, Installation, InstallationFact, InstallationMessage,
     NotAllowed, Received, Signed,
@@ -60,7 +62,7 @@ pub(crate) use registration::{Decided, Desk};
 pub use release::Unfit;
 pub(crate) use release::Withdrawn;
 pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
-pub use rollup::{AsOf, Progress, RollUp};
+pub use rollup::RollUp;
 pub use task::{StageProgress, TaskCommand, TaskProgress};
 pub use template::{LayerDraft, LayerView};
 pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};

@@ -1,58 +1,20 @@
 //! The roll-up: what events say is entered into the roster and into each day's counts, in batches.
 //!
 //! A check-in writes its terminal and an event, and nothing that terminals are listed or counted by: that would cost it a
-//! page more. The roll-up reads the events behind it, and writes what they come to, once a day for each terminal, together with
-//! how far it has come. So every event counts once, whoever runs it and whenever it is stopped.
+//! page more. The roll-up reads the events behind it, and writes what they come to, once a day for each terminal.
 
 use super::daily::Daily;
 use super::expiry::{Expiry, day_of};
-use super::{ATTEMPTS, Estate, EstateError, read};
+use super::follow::{self, AsOf, Follower, Progress};
+use super::{Estate, EstateError, read};
 use crate::store::{
     ActionId, BranchPath, Change, Day, Document, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
     RosterEntry, Sequence, Store, StoreError, Terminal, TerminalId, TerminalState, Versioned,
 };
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tms_proto::code::{ComponentKind, ComponentStatus, Stage};
 use tms_proto::message::Inventory;
-
-/// The most events that are entered in one commit.
-const BATCH: u32 = 5_000;
-
-/// As of when something is known: all events up to this one are in it, and perhaps a few later ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct AsOf {
-    /// The event's number; zero for none.
-    pub sequence: Sequence,
-    /// Its time, in seconds since 1970 UTC.
-    pub time: u64,
-}
-
-/// How far the roll-up has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// How many events were entered by this call; none where there is nothing to do.
-    pub events: u32,
-    /// As of when roster and counts are now.
-    pub as_of: AsOf,
-}
-
-/// The record of it.
-#[derive(Serialize, Deserialize)]
-struct Position(AsOf);
-
-impl Entity for Position {
-    const KIND: Kind = Kind::named("rollup");
-
-    fn id(&self) -> String {
-        Self::ID.to_owned()
-    }
-}
-
-impl Position {
-    const ID: &'static str = "events";
-}
 
 /// A terminal's line in the roster: as it is stored, and as it is to be.
 struct Line {
@@ -118,37 +80,7 @@ impl RollUp {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn roll_up(&self, limit: u32) -> Result<Progress, EstateError> {
-        let limit = limit.min(BATCH);
-        for _ in 0..ATTEMPTS {
-            let position = self.versioned::<Position>(Position::ID).await?;
-            let as_of = position.as_ref().map_or_else(AsOf::default, |found| found.record.0);
-            let events = self.store.events(as_of.sequence, limit).await?;
-            let Some((sequence, last)) = events.last() else {
-                return Ok(Progress { events: 0, as_of });
-            };
-            let as_of = AsOf {
-                sequence: *sequence,
-                time: last.time,
-            };
-            let mut known = self.known_of(&events).await?;
-            let days = fold(&mut known, &events);
-            let mut changes = self.day_changes(days).await?;
-            for line in known.lines.into_values() {
-                self.line_changes(line, &mut changes).await?;
-            }
-            changes.push(put(position.map(|found| found.version), &Position(as_of))?);
-            match self.store.commit(changes).await {
-                Err(StoreError::Conflict) => {}
-                done => {
-                    done?;
-                    return Ok(Progress {
-                        events: u32::try_from(events.len()).unwrap_or(u32::MAX),
-                        as_of,
-                    });
-                }
-            }
-        }
-        Err(StoreError::Conflict.into())
+        follow::advance(self, limit).await
     }
 
     /// As of when roster and counts are.
@@ -156,8 +88,7 @@ impl RollUp {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn as_of(&self) -> Result<AsOf, EstateError> {
-        let position = self.versioned::<Position>(Position::ID).await?;
-        Ok(position.map_or_else(AsOf::default, |found| found.record.0))
+        follow::as_of(self).await
     }
 
     async fn known_of(&self, events: &[(Sequence, Event)]) -> Result<Known, StoreError> {
@@ -282,6 +213,25 @@ impl RollUp {
             changes.push(Change::Put(expect(line.version), line.entry.into()));
         }
         Ok(())
+    }
+}
+
+impl Follower for RollUp {
+    const POSITION: Kind = Kind::named("rollup");
+    const BATCH: u32 = 5_000;
+
+    fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    async fn effect(&self, events: &[(Sequence, Event)]) -> Result<Vec<Change>, EstateError> {
+        let mut known = self.known_of(events).await?;
+        let days = fold(&mut known, events);
+        let mut changes = self.day_changes(days).await?;
+        for line in known.lines.into_values() {
+            self.line_changes(line, &mut changes).await?;
+        }
+        Ok(changes)
     }
 }
 

@@ -1,22 +1,16 @@
 //! What check-ins and registrations say of where terminals are is read behind them, in batches, and becomes cases.
-//!
-//! How far that has come is written together with what came of it: so every event counts once, whoever reads it and whenever that
-//! is stopped.
 
 use super::identity::{self, Identities};
 use super::{Case, CaseState, kind_name};
 use crate::estate::install::read_or_new;
 use crate::estate::rollup::put;
 use crate::estate::whereabouts::{CaseSettings, Whereabouts};
-use crate::estate::{ATTEMPTS, AsOf, Estate, EstateError, Progress, read};
+use crate::estate::follow::{self, Follower};
+use crate::estate::{AsOf, Estate, EstateError, Progress, read};
 use crate::rule::relocation::{Assessment, CaseData, CaseKind, Observed, Policy, Sighting, assess, twice};
-use crate::store::{Change, Entity, Event, EventKind, Expect, Key, Kind, Sequence, StoreError, TerminalId};
-use serde::{Deserialize, Serialize};
+use crate::store::{Change, Entity, Event, EventKind, Expect, Key, Kind, Sequence, Store, StoreError, TerminalId};
 use std::collections::{BTreeMap, BTreeSet};
 use tms_proto::message::Location;
-
-/// The most events that are read in one commit.
-const BATCH: u32 = 1_000;
 
 /// The most sightings of one place that are kept, whatever a policy asks for.
 const MAX_RUN: usize = 8;
@@ -24,20 +18,20 @@ const MAX_RUN: usize = 8;
 /// Who opens cases.
 const SYSTEM: &str = "cases";
 
-/// How far the events are read.
-#[derive(Serialize, Deserialize)]
-struct Position(AsOf);
+/// Opens and enlarges cases.
+struct Cases<'a>(&'a Estate);
 
-impl Entity for Position {
-    const KIND: Kind = Kind::named("case_position");
+impl Follower for Cases<'_> {
+    const POSITION: Kind = Kind::named("case_position");
+    const BATCH: u32 = 1_000;
 
-    fn id(&self) -> String {
-        Self::ID.to_owned()
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
     }
-}
 
-impl Position {
-    const ID: &'static str = "events";
+    async fn effect(&self, events: &[(Sequence, Event)]) -> Result<Vec<Change>, EstateError> {
+        Ok(self.0.batch(events).await?.changes()?)
+    }
 }
 
 /// A record as it is stored, and as it is to be.
@@ -64,32 +58,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn advance_cases(&self, limit: u32) -> Result<Progress, EstateError> {
-        let limit = limit.min(BATCH);
-        for _ in 0..ATTEMPTS {
-            let position = self.versioned::<Position>(Position::ID).await?;
-            let as_of = position.as_ref().map_or_else(AsOf::default, |found| found.record.0);
-            let events = self.store.events(as_of.sequence, limit).await?;
-            let Some((sequence, last)) = events.last() else {
-                return Ok(Progress { events: 0, as_of });
-            };
-            let as_of = AsOf {
-                sequence: *sequence,
-                time: last.time,
-            };
-            let mut changes = self.batch(&events).await?.changes()?;
-            changes.push(put(position.map(|found| found.version), &Position(as_of))?);
-            match self.store.commit(changes).await {
-                Err(StoreError::Conflict) => {}
-                done => {
-                    done?;
-                    return Ok(Progress {
-                        events: u32::try_from(events.len()).unwrap_or(u32::MAX),
-                        as_of,
-                    });
-                }
-            }
-        }
-        Err(StoreError::Conflict.into())
+        follow::advance(&Cases(self), limit).await
     }
 
     /// As of when the cases are.
@@ -97,8 +66,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn cases_as_of(&self) -> Result<AsOf, EstateError> {
-        let position = self.versioned::<Position>(Position::ID).await?;
-        Ok(position.map_or_else(AsOf::default, |found| found.record.0))
+        follow::as_of(&Cases(self)).await
     }
 
     async fn batch(&self, events: &[(Sequence, Event)]) -> Result<Batch, StoreError> {

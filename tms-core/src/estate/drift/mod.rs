@@ -13,38 +13,40 @@ pub use record::{Drift, DriftItem, DriftPolicy, First};
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::parameters::ParameterError;
-use super::rollup::{AsOf, Progress, put};
+use super::follow::{self, AsOf, Follower, Progress};
+use super::rollup::put;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::rule::drift::{Class, Response, findings};
 use crate::store::{
     ActionId, Assignment, BranchPath, Change, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
-    Sequence, StoreError, Terminal, TerminalId, Versioned,
+    Sequence, Store, StoreError, Terminal, TerminalId, Versioned,
 };
 use record::Wanted;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The most events that are entered in one commit.
-const BATCH: u32 = 1_000;
 
 /// The most components that a policy tolerates.
 const MAX_TOLERATED: usize = 1_000;
 
-/// How far the roll-up has come.
-#[derive(Serialize, Deserialize)]
-struct Position(AsOf);
+/// Judges terminals.
+struct Judge<'a>(&'a Estate);
 
-impl Entity for Position {
-    const KIND: Kind = Kind::named("drift_rollup");
+impl Follower for Judge<'_> {
+    const POSITION: Kind = Kind::named("drift_rollup");
+    const BATCH: u32 = 1_000;
 
-    fn id(&self) -> String {
-        Self::ID.to_owned()
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
     }
-}
 
-impl Position {
-    const ID: &'static str = "events";
+    async fn effect(&self, events: &[(Sequence, Event)]) -> Result<Vec<Change>, EstateError> {
+        let mut common = self.0.common().await?;
+        let mut changes = Vec::new();
+        for (id, actions) in concerned(events) {
+            changes.extend(self.0.judged(id, &actions, &mut common).await?);
+        }
+        Ok(changes)
+    }
 }
 
 /// A terminal that is judged: its records as they are stored.
@@ -71,36 +73,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn judge_drift(&self, limit: u32) -> Result<Progress, EstateError> {
-        let limit = limit.min(BATCH);
-        for _ in 0..ATTEMPTS {
-            let position = self.versioned::<Position>(Position::ID).await?;
-            let as_of = position.as_ref().map_or_else(AsOf::default, |found| found.record.0);
-            let events = self.store.events(as_of.sequence, limit).await?;
-            let Some((sequence, last)) = events.last() else {
-                return Ok(Progress { events: 0, as_of });
-            };
-            let as_of = AsOf {
-                sequence: *sequence,
-                time: last.time,
-            };
-            let mut common = self.common().await?;
-            let mut changes = Vec::new();
-            for (id, actions) in concerned(&events) {
-                changes.extend(self.judged(id, &actions, &mut common).await?);
-            }
-            changes.push(put(position.map(|found| found.version), &Position(as_of))?);
-            match self.store.commit(changes).await {
-                Err(StoreError::Conflict) => {}
-                done => {
-                    done?;
-                    return Ok(Progress {
-                        events: u32::try_from(events.len()).unwrap_or(u32::MAX),
-                        as_of,
-                    });
-                }
-            }
-        }
-        Err(StoreError::Conflict.into())
+        follow::advance(&Judge(self), limit).await
     }
 
     /// As of when drift is judged.
@@ -108,8 +81,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn drift_as_of(&self) -> Result<AsOf, EstateError> {
-        let position = self.versioned::<Position>(Position::ID).await?;
-        Ok(position.map_or_else(AsOf::default, |found| found.record.0))
+        follow::as_of(&Judge(self)).await
     }
 
     /// What is done about drift.
