@@ -38,10 +38,7 @@ pub(super) trait Follower: Sync {
     fn store(&self) -> &dyn Store;
 
     /// What these events come to, in their order.
-    fn effect(
-        &self,
-        events: &[(Sequence, Event)],
-    ) -> impl Future<Output = Result<Vec<Change>, EstateError>> + Send;
+    fn effect(&self, events: &[(Sequence, Event)]) -> impl Future<Output = Result<Vec<Change>, EstateError>> + Send;
 }
 
 /// Where a follower stands. There is one of each kind.

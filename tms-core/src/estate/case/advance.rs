@@ -2,10 +2,10 @@
 
 use super::identity::{self, Identities};
 use super::{Case, CaseState, kind_name};
+use crate::estate::follow::{self, Follower};
 use crate::estate::install::read_or_new;
 use crate::estate::rollup::put;
 use crate::estate::whereabouts::{CaseSettings, Whereabouts};
-use crate::estate::follow::{self, Follower};
 use crate::estate::{AsOf, Estate, EstateError, Progress, read};
 use crate::rule::relocation::{Assessment, CaseData, CaseKind, Observed, Policy, Sighting, assess, twice};
 use crate::store::{Change, Entity, Event, EventKind, Expect, Key, Kind, Sequence, Store, StoreError, TerminalId};

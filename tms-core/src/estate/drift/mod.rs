@@ -12,8 +12,8 @@ pub use record::{Drift, DriftItem, DriftPolicy, First};
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
-use super::parameters::ParameterError;
 use super::follow::{self, AsOf, Follower, Progress};
+use super::parameters::ParameterError;
 use super::rollup::put;
 use super::{ATTEMPTS, Estate, EstateError};
 use crate::rule::drift::{Class, Response, findings};
