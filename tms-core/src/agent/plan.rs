@@ -229,6 +229,7 @@ pub(super) const fn blank(id: u64) -> Action {
         grant: None,
         component: None,
         target: None,
+        max_postponed: None,
     }
 }
 

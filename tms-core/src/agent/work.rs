@@ -427,7 +427,12 @@ impl Agent {
         }
         let must_agree = held.action.preconditions.unwrap_or(0) & Precondition::CONFIRMED != 0;
         let asks = must_agree || held.action.prompt.is_some();
-        if held.agreed || held.action.forced == Some(true) || !asks || held.postponed >= self.options.max_postponed {
+        let most = held
+            .action
+            .max_postponed
+            .unwrap_or(u16::MAX)
+            .min(self.options.max_postponed);
+        if held.agreed || held.action.forced == Some(true) || !asks || held.postponed >= most {
             return Ok(None);
         }
         let prompt = held.action.prompt.clone().unwrap_or_else(|| target.words.clone());

@@ -3,11 +3,11 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{ATTEMPTS, Estate, EstateError, list};
 use crate::rule::release::{ReleaseOperation, ReleaseState};
 use crate::rule::task::conflict::{Floor, floor};
 use crate::store::{
-    Assignment, BranchPath, Change, Entity, EventKind, Expect, Key, Kind, Package, Query, Record, StoreError,
+    Assignment, BranchPath, Change, Entity, EventKind, Expect, Key, Kind, Package, Query, Record, Store, StoreError,
     TerminalId, Versioned,
 };
 use serde::{Deserialize, Serialize};
@@ -288,13 +288,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn floors(&self, vendor: &str, component: &str) -> Result<Vec<Floor>, EstateError> {
-        let query = Query::Documents {
-            kind: FloorRecord::KIND,
-            prefix: floors_of(vendor, component),
-            after: None,
-        };
-        let found = self.documents::<FloorRecord>(&query, MAX_FLOORS).await?;
-        Ok(found.into_iter().map(|found| found.floor).collect())
+        Ok(floors(&*self.store, vendor, component).await?)
     }
 
     /// What a terminal gets that has this release of a package's component installed and is to come to `target`: the target
@@ -315,7 +309,7 @@ impl Estate {
     /// [`EstateError::Store`].
     pub async fn installed(&self, terminal: TerminalId, component: &str) -> Result<Option<u64>, EstateError> {
         match self.inventory_of(terminal).await? {
-            Some(inventory) => Ok(self.order_of(&inventory, component).await?),
+            Some(inventory) => Ok(order_of(&*self.store, &inventory, component).await?),
             None => Ok(None),
         }
     }
@@ -334,7 +328,7 @@ impl Estate {
         let Some(inventory) = self.inventory_of(terminal).await? else {
             return Ok(());
         };
-        let installed = self.order_of(&inventory, &package.package.component).await?;
+        let installed = order_of(&*self.store, &inventory, &package.package.component).await?;
         if let Some(floor) = floor(installed, package.order, &floors) {
             return Err(Unfit::Floor {
                 manifest: floor.manifest,
@@ -352,7 +346,7 @@ impl Estate {
                 .iter()
                 .any(|open| open.record.order.component() == Some(&needed.component));
             let there = inventory.components.iter().any(|there| there.id == needed.component);
-            let known = self.order_of(&inventory, &needed.component).await?;
+            let known = order_of(&*self.store, &inventory, &needed.component).await?;
             // what runs and was not published here may be new enough
             let fits = queued || known.map_or(there, |order| order >= needed.order);
             if !fits {
@@ -373,22 +367,38 @@ impl Estate {
             _ => None,
         }))
     }
+}
 
-    async fn order_of(&self, inventory: &Inventory, component: &str) -> Result<Option<u64>, StoreError> {
-        let running = inventory.components.iter().find(|running| running.id == component);
-        let Some(content) = running.and_then(|running| running.digest) else {
-            return Ok(None);
-        };
-        let query = Query::Marked {
-            kind: Release::KIND,
-            mark: "content".to_owned(),
-            prefix: content.to_string(),
-            after: None,
-        };
-        // a content that was published twice is what it is in the lower release: nothing is skipped
-        let found = self.documents::<Release>(&query, 16).await?;
-        Ok(found.into_iter().map(|release| release.order).min())
-    }
+/// The floors of a vendor's component, the lowest first.
+pub(crate) async fn floors(store: &dyn Store, vendor: &str, component: &str) -> Result<Vec<Floor>, StoreError> {
+    let query = Query::Documents {
+        kind: FloorRecord::KIND,
+        prefix: floors_of(vendor, component),
+        after: None,
+    };
+    let found = list::<FloorRecord>(store, &query, MAX_FLOORS).await?;
+    Ok(found.into_iter().map(|found| found.record.floor).collect())
+}
+
+/// Which release of a component an inventory has, in the order of releases, as far as it is known.
+pub(crate) async fn order_of(
+    store: &dyn Store,
+    inventory: &Inventory,
+    component: &str,
+) -> Result<Option<u64>, StoreError> {
+    let running = inventory.components.iter().find(|running| running.id == component);
+    let Some(content) = running.and_then(|running| running.digest) else {
+        return Ok(None);
+    };
+    let query = Query::Marked {
+        kind: Release::KIND,
+        mark: "content".to_owned(),
+        prefix: content.to_string(),
+        after: None,
+    };
+    // a content that was published twice is what it is in the lower release: nothing is skipped
+    let found = list::<Release>(store, &query, 16).await?;
+    Ok(found.into_iter().map(|release| release.record.order).min())
 }
 
 /// Only what is released is queued.

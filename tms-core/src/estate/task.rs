@@ -5,7 +5,6 @@ use super::audit::Deed;
 use super::branch::within;
 use super::release::demand_released;
 use super::{ATTEMPTS, Estate, EstateError};
-use crate::rule::task::definition::Invalid;
 use crate::rule::task::{Counts, Definition, Operation, PauseReason, Slot, Work};
 use crate::server::contact::ClassPolicy;
 use crate::store::{
@@ -116,7 +115,7 @@ impl Estate {
     ) -> Result<Task, EstateError> {
         actor.demand(Permission::Plan, branch)?;
         self.demand_branch(branch).await?;
-        self.check_definition(&definition).await?;
+        self.check_definition(actor, branch, &definition).await?;
         let now = self.clock.now();
         let mut random = [0; 16];
         self.entropy.fill(&mut random);
@@ -138,6 +137,8 @@ impl Estate {
             stage: 0,
             stages: definition.stages.iter().map(|_| StageRun::default()).collect(),
             withdrawal: None,
+            replaced: 0,
+            superseded_by: None,
             joined: 0,
             definition,
         };
@@ -161,7 +162,7 @@ impl Estate {
     ) -> Result<Task, EstateError> {
         let found = self.demand_task(actor, Permission::Plan, id).await?;
         let mut task = found.record;
-        self.check_definition(&definition).await?;
+        self.check_definition(actor, &task.branch, &definition).await?;
         if let Some(state) = task.state.after(Operation::Edit)? {
             task.state = state;
         }
@@ -414,9 +415,17 @@ impl Estate {
         Ok(found)
     }
 
-    async fn check_definition(&self, definition: &Definition) -> Result<(), EstateError> {
+    async fn check_definition(
+        &self,
+        actor: &Actor,
+        branch: &BranchPath,
+        definition: &Definition,
+    ) -> Result<(), EstateError> {
         definition.check()?;
-        for (action, place) in definition.actions.iter().zip(0_usize..) {
+        for replaced in &definition.replaces {
+            self.demand_task(actor, Permission::Plan, *replaced).await?;
+        }
+        for action in &definition.actions {
             match &action.work {
                 Work::Install { manifest } | Work::Download { manifest } => {
                     demand_released(&self.package(manifest).await?.record)?;
@@ -429,13 +438,7 @@ impl Estate {
                         return Err(EstateError::Unknown("check-in policy", policy.clone()));
                     }
                 }
-                Work::Text { .. } => {
-                    return Err(Invalid {
-                        place: format!("actions[{place}]"),
-                        what: "cannot be done by a task of this version",
-                    }
-                    .into());
-                }
+                Work::Text { text } => self.demand_text(*text, branch).await?,
                 Work::Remove { .. } | Work::Restart | Work::Register | Work::CollectLogs => {}
             }
         }

@@ -293,8 +293,9 @@ impl Call<'_> {
         let expires = time.saturating_add(u64::from(inner.options.ticket_lifetime));
         let ticket = inner.tickets.issue(caller.id, expires, &*inner.services.entropy);
         let mut plan = planned.plan;
-        plan.texts = text::ready(&pending.known.terminal.record, time);
-        let texts = plan.texts.iter().map(|text| text.id).collect();
+        let ready = text::ready(&pending.known.terminal.record, time);
+        let texts = ready.iter().map(|text| text.id).collect();
+        plan.texts.extend(ready);
         plan.ticket = ticket.as_ref().map(|ticket| Ticket {
             id: ticket.id,
             key: ticket.key.clone(),

@@ -47,6 +47,9 @@ impl ContactPolicy {
     }
 }
 
+/// The most texts of tasks that go with one plan.
+const MAX_TEXTS: usize = 4;
+
 /// What a report is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -76,8 +79,18 @@ pub fn plan(
     let actions: Vec<Action> = open()
         .filter_map(|assignment| action(assignment, decoding, now))
         .collect();
-    let pending = open().filter(|assignment| assignment.standing.state == State::Pending);
-    let offered = pending.map(|assignment| assignment.action).collect();
+    let pending = || open().filter(|assignment| assignment.standing.state == State::Pending);
+    let texts: Vec<&Assignment> = pending()
+        .filter(|pending| is_text_now(pending, now))
+        .take(MAX_TEXTS)
+        .collect();
+    let goes = |pending: &&Assignment| !matches!(pending.order, Order::Text { .. }) || texts.contains(pending);
+    let offered = pending().filter(goes).map(|assignment| assignment.action).collect();
+    let texts = texts.iter().filter_map(|assignment| match &assignment.order {
+        Order::Text { text } => Some(text.as_ref().into()),
+        _ => None,
+    });
+    let texts = texts.collect();
     let digest = Some(actions_digest(&actions));
     let standing = if terminal.plan.digest == digest && terminal.plan.sequence > 0 {
         terminal.plan
@@ -95,7 +108,7 @@ pub fn plan(
         sequence: standing.sequence,
         unchanged: unchanged.then_some(true),
         actions: if unchanged { Vec::new() } else { actions },
-        texts: Vec::new(),
+        texts,
         wanted,
         next_contact,
         ticket: None,
@@ -215,6 +228,7 @@ fn action(assignment: &Assignment, decoding: &Decoding, now: u64) -> Option<Acti
             Order::Cancel { target } => Some(target.0),
             _ => None,
         },
+        max_postponed: terms.max_postponed,
     })
 }
 
@@ -228,8 +242,17 @@ const fn kind(order: &Order) -> Option<ActionKind> {
         Order::CollectLogs => ActionKind::Upload,
         Order::Parameters { .. } => ActionKind::Update,
         Order::Cancel { .. } => ActionKind::Cancel,
-        Order::CheckInPolicy { .. } => return None,
+        Order::CheckInPolicy { .. } | Order::Text { .. } => return None,
     })
+}
+
+/// Whether a text goes with a plan now: terminals show it at once, so that its window is the server's to keep.
+fn is_text_now(assignment: &Assignment, now: u64) -> bool {
+    let Order::Text { text } = &assignment.order else {
+        return false;
+    };
+    let open = window(assignment, Part::Install, now);
+    (text.from..text.until).contains(&now) && open.is_none_or(|open| (open.from..open.until).contains(&now))
 }
 
 /// The window of a part of an action, where it has one: each terminal begins somewhere else in it.

@@ -318,7 +318,7 @@ impl Inner {
         self.services.store.commit(vec![Change::Append(event)]).await
     }
 
-    async fn read(&self, id: TerminalId) -> Result<CheckIn, StoreError> {
+    pub(super) async fn read(&self, id: TerminalId) -> Result<CheckIn, StoreError> {
         let known = self.services.store.check_in(&Caller::Id(id)).await?;
         known.ok_or_else(|| StoreError::Backend("the terminal was removed during its call".to_owned()))
     }

@@ -2,7 +2,10 @@
 
 use super::Inner;
 use crate::estate::{DeliveryStatus, TextDelivery, read};
-use crate::store::{Change, Document, Event, EventKind, Expect, StoreError, Terminal, TerminalId};
+use crate::store::{
+    Change, Document, Event, EventKind, Expect, Order, StoreError, Terminal, TerminalId, Versioned, WaitingText,
+};
+use crate::task::Ledger;
 use tms_proto::message::{Text, TextReceipt};
 
 /// How often a receipt is decided again after a conflict.
@@ -14,16 +17,20 @@ pub(super) fn ready(terminal: &Terminal, now: u64) -> Vec<Text> {
         .texts
         .iter()
         .filter(|text| text.from <= now && now < text.until);
-    ready
-        .map(|text| Text {
+    ready.map(Text::from).collect()
+}
+
+impl From<&WaitingText> for Text {
+    fn from(text: &WaitingText) -> Self {
+        Self {
             id: text.id,
             title: text.title.clone(),
             body: text.body.clone(),
             print: text.print.then_some(true),
             until: Some(text.until),
             confirm: text.confirm.then_some(true),
-        })
-        .collect()
+        }
+    }
 }
 
 /// Takes away what the terminal has got, and what nobody is to see any more.
@@ -63,6 +70,15 @@ impl Inner {
                 let record = Document::of(&known.record)?.into();
                 changes.push(Change::Put(Expect::Version(known.version), record));
             }
+            let mut ledger = Ledger::new(store, now);
+            for Versioned { version, record } in self.read(id).await?.assignments {
+                let is_it = matches!(&record.order, Order::Text { text } if text.id == receipt.id);
+                if let Some(after) = record.shown(receipt.status, now).filter(|_| is_it) {
+                    ledger.moved(&after).await?;
+                    changes.push(Change::Put(Expect::Version(version), after.into()));
+                }
+            }
+            changes.extend(ledger.changes()?);
             match store.commit(changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return done,

@@ -1,11 +1,11 @@
 //! Assignments: that one terminal shall do one thing, and how far it has come.
 
-use super::{ActionId, PackageRef, TerminalId};
+use super::{ActionId, PackageRef, TerminalId, WaitingText};
 use crate::estate::ParameterSetRef;
 use crate::rule::task::window::Zone;
 use crate::rule::task::{Report, Standing, Timeouts, Windows, assignment};
 use serde::{Deserialize, Deserializer, Serialize};
-use tms_proto::code::{ErrorAction, ResultCode, Stage};
+use tms_proto::code::{ErrorAction, ResultCode, Stage, TextStatus};
 use tms_proto::digest::Digest;
 use tms_proto::message::ActionResult;
 
@@ -85,6 +85,11 @@ pub enum Order {
         /// The set, made for this terminal.
         set: Box<ParameterSetRef>,
     },
+    /// Show or print a text: it goes with the plan, and is done when the terminal says that it was shown.
+    Text {
+        /// The text.
+        text: Box<WaitingText>,
+    },
     /// Check in by another policy: nothing that goes to the terminal but its next contact.
     CheckInPolicy {
         /// The policy's name.
@@ -113,6 +118,9 @@ pub struct Terms {
     /// The merchant may not put it off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
+    /// How often the merchant may put it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_postponed: Option<u16>,
     /// What to tell the merchant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
@@ -149,6 +157,9 @@ pub struct Step {
     pub task: u64,
     /// The action's place in the task's list, from 0.
     pub place: u8,
+    /// It brings a release that must not be skipped, of this order: what the task is about comes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<u64>,
 }
 
 impl Order {
@@ -185,6 +196,7 @@ impl Order {
         match (self, other) {
             (Self::Parameters { set: one }, Self::Parameters { set: two }) => one.template == two.template,
             (Self::CheckInPolicy { .. }, Self::CheckInPolicy { .. }) => true,
+            (Self::Text { text: one }, Self::Text { text: two }) => one.id == two.id,
             _ => self.component().is_some() && self.component() == other.component(),
         }
     }
@@ -208,6 +220,7 @@ impl Order {
             Self::Remove { component } => format!("remove {component}"),
             Self::Parameters { set } => format!("parameters {} {}", set.template, set.pins.template),
             Self::CheckInPolicy { policy } => format!("check-in policy {policy}"),
+            Self::Text { text } => format!("text {:016x}", text.id),
             Self::Restart => "restart".to_owned(),
             Self::Register => "register".to_owned(),
             Self::CollectLogs => "collect logs".to_owned(),
@@ -275,17 +288,26 @@ impl Assignment {
         if !matches!(self.order, Order::CheckInPolicy { .. }) {
             return Some(offered);
         }
-        let done = offered.after(
-            assignment::Event::Report {
-                attempt: self.standing.attempt,
-                number: self.standing.reported.saturating_add(1),
-                report: Report::Confirmed,
-                hold: false,
-            },
-            now,
-        );
-        let stage = Stage::RunningConfirmed;
-        done.ok().map(|done| Self { stage, ..done })
+        Some(offered.concluded(Report::Confirmed, (Stage::RunningConfirmed, ResultCode::Success), now))
+    }
+
+    /// The same when the terminal has said what became of a text, or `None` where it is about no text.
+    #[must_use]
+    pub fn shown(&self, status: TextStatus, now: u64) -> Option<Self> {
+        let Order::Text { text } = &self.order else { return None };
+        let stage = match status {
+            TextStatus::Received => Stage::Downloaded,
+            // It is not done before somebody has pressed the key.
+            TextStatus::Displayed | TextStatus::Printed if text.confirm => Stage::Activated,
+            TextStatus::Displayed | TextStatus::Printed | TextStatus::Confirmed => Stage::RunningConfirmed,
+            TextStatus::Refused => Stage::Rejected,
+            _ => return None,
+        };
+        let code = match stage {
+            Stage::Rejected => ResultCode::InvalidContent,
+            _ => ResultCode::Success,
+        };
+        Some(self.concluded(Report::of(stage, code)?, (stage, code), now))
     }
 
     /// The same after the terminal said `result` of the attempt with this number, or `None` where that is not new.
@@ -341,23 +363,25 @@ impl Assignment {
     /// The same after the terminal has acknowledged a plan, but not this action. Number zero: it is not among the results.
     #[must_use]
     pub fn refused(&self, code: ResultCode, now: u64) -> Self {
+        self.concluded(Report::of_refusal(code), (Stage::Rejected, code), now)
+    }
+
+    /// The same after something that stands for a report of the terminal and is not one of its results: those go on from
+    /// where they were.
+    fn concluded(&self, report: Report, (stage, code): (Stage, ResultCode), now: u64) -> Self {
         let mut after = self.clone();
-        let number = self.standing.reported.saturating_add(1);
-        let report = Report::of_refusal(code);
-        let attempt = self.standing.attempt;
         let event = assignment::Event::Report {
-            attempt,
-            number,
+            attempt: self.standing.attempt,
+            number: self.standing.reported.saturating_add(1),
             report,
             hold: false,
         };
         if let Ok(change) = self.standing.after(event) {
             after.standing = change.after;
-            // It was not one of the terminal's results, which go on from where they were.
             after.standing.reported = self.standing.reported;
         }
         after.closed = after.standing.state.is_final();
-        (after.stage, after.code, after.updated) = (Stage::Rejected, code, now);
+        (after.stage, after.code, after.updated) = (stage, code, now);
         after
     }
 }

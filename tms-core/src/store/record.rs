@@ -1,6 +1,6 @@
 //! The records that a store keeps.
 
-use super::{Assignment, Document, Kind, RosterEntry};
+use super::{Assignment, BranchPath, Document, Kind, RosterEntry};
 use crate::rule::release::ReleaseState;
 use crate::rule::relocation::Observed;
 use crate::rule::slot::Booking;
@@ -347,6 +347,13 @@ pub enum EventKind {
     KeysChanged,
     /// A terminal was removed.
     Retired,
+    /// A terminal was moved to another branch.
+    Moved {
+        /// Where it belonged.
+        from: BranchPath,
+        /// Where it belongs now.
+        to: BranchPath,
+    },
     /// A package was published.
     Published {
         /// Its name.
@@ -464,6 +471,7 @@ impl EventKind {
             Self::CertificateRenewed => "certificate_renewed",
             Self::KeysChanged => "keys_changed",
             Self::Retired => "retired",
+            Self::Moved { .. } => "moved",
             Self::Published { .. } => "published",
             Self::Represented { .. } => "represented",
             Self::ReleaseChanged { .. } => "release_changed",

@@ -3,14 +3,17 @@
 use super::ledger::Ledger;
 use super::place::{Place, members};
 use super::record::{Failures, Member, MemberStep, Share, Task};
-use crate::estate::{ParameterError, ParameterSetRef, Parameters, read};
+use crate::estate::{
+    ParameterError, ParameterSetRef, Parameters, TextDelivery, TextRecord, TextState, floors, order_of, read,
+};
 use crate::rule::task::assignment::Event as Move;
-use crate::rule::task::conflict::{Rival, settle};
+use crate::rule::task::conflict::{Floor, Rival, floor, settle};
 use crate::rule::task::{Action, FailureClass, State, Work};
 use crate::server::plan::fits;
+use crate::server::representation::fitting;
 use crate::store::{
-    ActionId, Assignment, Caller, Change, CheckIn, Expect, Key, Order, Package, Record, Step, Store, StoreError, Terms,
-    Versioned,
+    ActionId, Assignment, Caller, Change, CheckIn, Document, Expect, Key, Order, Package, Record, Step, Store,
+    StoreError, Terms, Versioned,
 };
 use std::collections::BTreeMap;
 use tms_proto::code::{ErrorAction, ResultCode};
@@ -26,13 +29,19 @@ pub(super) struct Assigning<'a> {
     task: &'a Task,
     now: u64,
     packages: BTreeMap<Digest, Option<Package>>,
+    floors: BTreeMap<(String, String), Vec<Floor>>,
     parameters: &'a Parameters,
 }
 
 /// What becomes of one action on one terminal.
-enum Resolved {
+pub(super) enum Resolved {
     /// It is to be done.
-    Order(Order),
+    Order {
+        /// What.
+        order: Order,
+        /// It is a release that must not be skipped, of this order: what the task is about comes after it.
+        floor: Option<u64>,
+    },
     /// There is nothing to do.
     State(State),
     /// It cannot be done: why.
@@ -46,6 +55,7 @@ impl<'a> Assigning<'a> {
             task,
             now,
             packages: BTreeMap::new(),
+            floors: BTreeMap::new(),
             parameters,
         }
     }
@@ -77,27 +87,30 @@ impl<'a> Assigning<'a> {
                 before(place).is_some_and(|step| step.action.is_some() || step.state == State::AlreadyCurrent)
             });
             let resolved = if open {
-                self.resolve(action, &known, inventory.as_ref()).await?
+                self.resolve(action, &known, inventory.as_ref(), None).await?
             } else {
                 Resolved::State(State::NotApplicable)
             };
             let step = match resolved {
                 Resolved::State(state) => MemberStep { action: None, state },
-                Resolved::Failed(code, why) => {
-                    member.note = Some(why.chars().take(200).collect());
-                    let class = FailureClass::of(code);
-                    let state = State::Failed { class, code };
-                    MemberStep { action: None, state }
-                }
-                Resolved::Order(order) => {
+                Resolved::Failed(code, why) => MemberStep {
+                    action: None,
+                    state: failed(&mut member, code, &why),
+                },
+                Resolved::Order { order, floor } => {
                     terminal.last_action = terminal.last_action.saturating_add(1);
                     let id = ActionId(terminal.last_action);
                     let depends_on = action.after.iter().filter_map(|place| before(place)?.action).collect();
                     let mut assignment = Assignment::new(member.terminal, id, order, self.now, &task.author);
+                    if let Order::Text { text } = &assignment.order {
+                        let delivery = TextDelivery::waiting(text.id, member.terminal, self.now);
+                        changes.push(Change::Put(Expect::Absent, Document::of(&delivery)?.into()));
+                    }
                     assignment.terms = self.terms(action, depends_on, &place);
                     assignment.step = Some(Step {
                         task: task.id,
                         place: place_in_task,
+                        floor,
                     });
                     made.push(assignment);
                     MemberStep {
@@ -143,7 +156,7 @@ impl<'a> Assigning<'a> {
                 .collect();
             let rivals: Vec<Rival> = others
                 .iter()
-                .map(|other| rival(&other.record))
+                .map(|other| self.weighed(rival(&other.record)))
                 .chain([rival(new)])
                 .collect();
             let settlement = settle(&rivals);
@@ -176,11 +189,13 @@ impl<'a> Assigning<'a> {
         Ok(())
     }
 
-    async fn resolve(
+    /// What becomes of an action on a terminal that has this inventory, and has reached this release of its component.
+    pub(super) async fn resolve(
         &mut self,
         action: &Action,
         known: &CheckIn,
         inventory: Option<&Inventory>,
+        reached: Option<u64>,
     ) -> Result<Resolved, StoreError> {
         let terminal = &known.terminal.record;
         let component = |id: &str| inventory?.components.iter().find(|component| component.id == *id);
@@ -193,21 +208,43 @@ impl<'a> Assigning<'a> {
                 if runs == Some(package.package.content) {
                     return Ok(Resolved::State(State::AlreadyCurrent));
                 }
-                let package = crate::server::representation::fitting(package.package, terminal);
-                Resolved::Order(match action.work {
-                    Work::Download { .. } => Order::Download { package },
-                    _ => Order::Install { package },
-                })
+                if let Work::Download { .. } = action.work {
+                    let package = fitting(package.package, terminal);
+                    return Ok(Order::Download { package }.into());
+                }
+                match self.floor(&package, inventory, reached).await? {
+                    None => Order::Install {
+                        package: fitting(package.package, terminal),
+                    }
+                    .into(),
+                    Some(floor) => match self
+                        .package(&floor.manifest)
+                        .await?
+                        .filter(|floor| fits(floor, terminal))
+                    {
+                        Some(package) => Resolved::Order {
+                            order: Order::Install {
+                                package: fitting(package.package, terminal),
+                            },
+                            floor: Some(floor.order),
+                        },
+                        None => {
+                            let why = format!("release {} comes before it, and is not for this terminal", floor.order);
+                            Resolved::Failed(ResultCode::ModelMismatch, why)
+                        }
+                    },
+                }
             }
             Work::Remove { component: name } => match inventory {
                 Some(_) if component(name).is_none() => Resolved::State(State::AlreadyCurrent),
-                _ => Resolved::Order(Order::Remove {
+                _ => Order::Remove {
                     component: name.clone(),
-                }),
+                }
+                .into(),
             },
-            Work::Restart => Resolved::Order(Order::Restart),
-            Work::Register => Resolved::Order(Order::Register),
-            Work::CollectLogs => Resolved::Order(Order::CollectLogs),
+            Work::Restart => Order::Restart.into(),
+            Work::Register => Order::Register.into(),
+            Work::CollectLogs => Order::CollectLogs.into(),
             Work::Parameters { template, version } => {
                 let prepared = self.parameters.prepare(terminal.id, template, Some(*version)).await;
                 let set = match prepared {
@@ -228,11 +265,23 @@ impl<'a> Assigning<'a> {
                 if has(&set) && !terminal.resend_parameters {
                     Resolved::State(State::AlreadyCurrent)
                 } else {
-                    Resolved::Order(Order::Parameters { set: Box::new(set) })
+                    Order::Parameters { set: Box::new(set) }.into()
                 }
             }
-            Work::CheckInPolicy { policy } => Resolved::Order(Order::CheckInPolicy { policy: policy.clone() }),
-            Work::Text { .. } => Resolved::State(State::NotApplicable),
+            Work::CheckInPolicy { policy } => Order::CheckInPolicy { policy: policy.clone() }.into(),
+            Work::Text { text } => {
+                let given = TextDelivery::id_of(*text, terminal.id);
+                if read::<TextDelivery>(self.store, &given).await?.is_some() {
+                    return Ok(Resolved::State(State::AlreadyCurrent));
+                }
+                match self.text(*text).await? {
+                    Some(text) if fits_screen(&text, inventory) => Order::Text {
+                        text: Box::new(text.waiting()),
+                    }
+                    .into(),
+                    _ => Resolved::State(State::NotApplicable),
+                }
+            }
         })
     }
 
@@ -244,6 +293,7 @@ impl<'a> Assigning<'a> {
             preconditions: Some(action.preconditions),
             min_battery: Some(action.min_battery).filter(|charge| *charge > 0),
             forced: action.forced,
+            max_postponed: action.max_postponements.map(u16::from),
             prompt: Some(action.prompt.clone()).filter(|prompt| !prompt.is_empty()),
             on_error: Some(definition.on_failure.error_action()).filter(|action| *action != ErrorAction::Continue),
             priority: Some(definition.priority),
@@ -254,6 +304,14 @@ impl<'a> Assigning<'a> {
             timeouts: Some(definition.timeouts),
             confirm_after: definition.confirm_after,
         }
+    }
+
+    /// What it takes the place of has no weight.
+    fn weighed(&self, rival: Rival) -> Rival {
+        if self.task.definition.replaces.contains(&rival.task) {
+            return Rival { weight: 0, ..rival };
+        }
+        rival
     }
 
     async fn shares(&self, place: &Place) -> Result<Vec<Share>, StoreError> {
@@ -292,12 +350,43 @@ impl<'a> Assigning<'a> {
         Ok(until)
     }
 
-    async fn inventory(&self, known: &CheckIn) -> Result<Option<Inventory>, StoreError> {
+    /// The release that comes before a package on a terminal, if there is one.
+    async fn floor(
+        &mut self,
+        package: &Package,
+        inventory: Option<&Inventory>,
+        reached: Option<u64>,
+    ) -> Result<Option<Floor>, StoreError> {
+        let component = &package.package.component;
+        let key = (package.vendor.clone(), component.clone());
+        if !self.floors.contains_key(&key) {
+            let floors = floors(self.store, &package.vendor, component).await?;
+            self.floors.insert(key.clone(), floors);
+        }
+        let Some(floors) = self.floors.get(&key).filter(|floors| !floors.is_empty()) else {
+            return Ok(None);
+        };
+        let installed = match inventory {
+            Some(inventory) => order_of(self.store, inventory, component).await?,
+            None => None,
+        };
+        // The inventory may be of before what was reached.
+        Ok(floor(installed.max(reached), package.order, floors).cloned())
+    }
+
+    pub(super) async fn inventory(&self, known: &CheckIn) -> Result<Option<Inventory>, StoreError> {
         let found = self.store.get(&Key::Inventory(known.terminal.record.id)).await?;
         Ok(found.and_then(|found| match found.record {
             Record::Inventory(record) => Some(record.inventory),
             _ => None,
         }))
+    }
+
+    /// An approved text whose time is not over.
+    async fn text(&self, id: u64) -> Result<Option<TextRecord>, StoreError> {
+        let found = read::<TextRecord>(self.store, &TextRecord::key(id)).await?;
+        let found = found.map(|found| found.record);
+        Ok(found.filter(|text| matches!(text.state, TextState::Approved { .. }) && self.now < text.message.until))
     }
 
     async fn package(&mut self, manifest: &Digest) -> Result<Option<Package>, StoreError> {
@@ -311,6 +400,25 @@ impl<'a> Assigning<'a> {
         });
         self.packages.insert(*manifest, package.clone());
         Ok(package)
+    }
+}
+
+/// Of a terminal that never said what it can show, it is the terminal that refuses.
+fn fits_screen(text: &TextRecord, inventory: Option<&Inventory>) -> bool {
+    let profile = inventory.and_then(|inventory| inventory.capabilities.as_ref());
+    profile.is_none_or(|profile| text.message.fits(&profile.into()).is_ok())
+}
+
+/// What cannot be done has failed, and says why.
+pub(super) fn failed(member: &mut Member, code: ResultCode, why: &str) -> State {
+    member.note = Some(why.chars().take(200).collect());
+    let class = FailureClass::of(code);
+    State::Failed { class, code }
+}
+
+impl From<Order> for Resolved {
+    fn from(order: Order) -> Self {
+        Self::Order { order, floor: None }
     }
 }
 

@@ -135,6 +135,7 @@ impl Runner {
             moved: self.clock.now(),
             due: None,
             retry: false,
+            floor: false,
             note: None,
             cell: task.cell(terminal),
             shares: Vec::new(),

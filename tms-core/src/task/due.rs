@@ -1,14 +1,17 @@
 //! What happens to members because time goes by: time-outs, retries, the end of a trial.
 
-use super::assign::Assigning;
+use super::assign::{Assigning, Resolved, failed};
 use super::ledger::Ledger;
-use super::record::{Failures, Member, Task};
+use super::record::{Failures, Member, MemberStep, Task};
 use super::runner::Runner;
 use super::withdraw::assignment;
 use crate::estate::read;
 use crate::rule::task::assignment::{Event as Move, State};
-use crate::rule::task::{Breaker, Standing};
-use crate::store::{ActionId, Assignment, Caller, Change, Document, Entity, Expect, Key, Query, StoreError, Versioned};
+use crate::rule::task::{Breaker, TaskState};
+use crate::store::{
+    ActionId, Assignment, Caller, Change, CheckIn, Document, Entity, Expect, Key, Order, Query, Step, StoreError,
+    Versioned,
+};
 
 impl Runner {
     /// Looks at the members that are due. Whether there were any.
@@ -70,6 +73,9 @@ impl Runner {
             }
             member.due = Some(now.saturating_add(60)).filter(|_| !task.state.is_final());
             return ledger.put(member, state).await;
+        }
+        if member.floor {
+            return self.go_on(member, &task, now, ledger, changes).await;
         }
         if member.retry {
             return self.retry(member, &task, now, ledger, changes).await;
@@ -206,16 +212,9 @@ impl Runner {
             }
             terminal.last_action = terminal.last_action.saturating_add(1);
             let id = ActionId(terminal.last_action);
-            let mut next = Assignment::new(member.terminal, id, record.order.clone(), now, &record.actor);
-            next.terms = record.terms.clone();
-            (next.step, next.whole) = (record.step, record.whole);
-            next.standing = Standing {
-                attempt: record.standing.attempt.saturating_add(1),
-                reported: record.standing.reported,
-                ..Standing::NEW
-            };
-            renewed.push((old, id));
-            next.terms.depends_on = renew(&next.terms.depends_on, &renewed);
+            let mut next = follower(&record, id, record.order.clone(), now, &mut renewed);
+            next.whole = record.whole;
+            next.standing.attempt = record.standing.attempt.saturating_add(1);
             let mut replaced = record;
             replaced.replaced_by = Some(id);
             changes.push(Change::Put(Expect::Version(version), replaced.into()));
@@ -224,20 +223,81 @@ impl Runner {
                 (step.action, step.state) = (Some(id), State::Pending);
             }
         }
-        // What waits for one that was renewed waits for the new one.
-        for open in &known.assignments {
-            let depends_on = renew(&open.record.terms.depends_on, &renewed);
-            if open.record.step.is_some_and(|step| step.task == member.task)
-                && depends_on != open.record.terms.depends_on
-            {
-                let mut waiting = open.record.clone();
-                waiting.terms.depends_on = depends_on;
-                changes.push(Change::Put(Expect::Version(open.version), waiting.into()));
-            }
-        }
+        wait_for(&known, member.task, &renewed, changes);
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
         (member.retry, member.due, member.offered) = (false, None, None);
         let state = member.whole().unwrap_or(State::Pending);
+        ledger.put(member, state).await
+    }
+
+    /// A release that must not be skipped runs: the next of them, or the target.
+    async fn go_on(
+        &self,
+        mut member: Member,
+        task: &Task,
+        now: u64,
+        ledger: &mut Ledger<'_>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let state = member.state;
+        if matches!(task.state, TaskState::Paused { .. }) {
+            // It waits for as long as the task does.
+            member.due = Some(now.saturating_add(60));
+            return ledger.put(member, state).await;
+        }
+        let Some(known) = self.store.check_in(&Caller::Id(member.terminal)).await? else {
+            return ledger.put(member, State::TerminalRemoved).await;
+        };
+        let mut assigning = Assigning::new(&*self.store, &self.parameters, task, now);
+        let inventory = assigning.inventory(&known).await?;
+        let mut terminal = known.terminal.record.clone();
+        let mut renewed: Vec<(ActionId, ActionId)> = Vec::new();
+        for place in 0..member.steps.len() {
+            let action = task.definition.actions.get(place);
+            let step = member.steps.get(place).and_then(|step| step.action);
+            let (Some(action), Some(old)) = (action, step) else {
+                continue;
+            };
+            let Some(Versioned { record, .. }) =
+                assignment(&*self.store, Key::Assignment(member.terminal, old)).await?
+            else {
+                continue;
+            };
+            let reached = record.step.and_then(|step| step.floor);
+            if reached.is_none() || record.standing.state != State::Succeeded {
+                continue;
+            }
+            let resolved = if task.state.offers() {
+                assigning.resolve(action, &known, inventory.as_ref(), reached).await?
+            } else {
+                Resolved::State(State::Cancelled { forced: false })
+            };
+            let next = match resolved {
+                Resolved::State(state) => MemberStep { action: None, state },
+                Resolved::Failed(code, why) => MemberStep {
+                    action: None,
+                    state: failed(&mut member, code, &why),
+                },
+                Resolved::Order { order, floor } => {
+                    terminal.last_action = terminal.last_action.saturating_add(1);
+                    let id = ActionId(terminal.last_action);
+                    let mut next = follower(&record, id, order, now, &mut renewed);
+                    next.step = record.step.map(|step| Step { floor, ..step });
+                    changes.push(Change::Put(Expect::Absent, next.into()));
+                    MemberStep {
+                        action: Some(id),
+                        state: State::Pending,
+                    }
+                }
+            };
+            if let Some(step) = member.steps.get_mut(place) {
+                *step = next;
+            }
+        }
+        wait_for(&known, member.task, &renewed, changes);
+        changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
+        (member.floor, member.due, member.offered) = (false, None, None);
+        let state = member.whole().unwrap_or(State::NotApplicable);
         ledger.put(member, state).await
     }
 
@@ -252,6 +312,35 @@ impl Runner {
         Ok(breaker
             .filter(|breaker| breaker.is_open(now))
             .and_then(|breaker| breaker.open_until))
+    }
+}
+
+/// The assignment that comes after another in the same place of a task.
+fn follower(
+    before: &Assignment,
+    id: ActionId,
+    order: Order,
+    now: u64,
+    renewed: &mut Vec<(ActionId, ActionId)>,
+) -> Assignment {
+    renewed.push((before.action, id));
+    let mut next = Assignment::new(before.terminal, id, order, now, &before.actor);
+    next.terms = before.terms.clone();
+    next.terms.depends_on = renew(&next.terms.depends_on, renewed);
+    next.step = before.step;
+    next.standing.reported = before.standing.reported;
+    next
+}
+
+/// What waits for one that was renewed waits for the new one.
+fn wait_for(known: &CheckIn, task: u64, renewed: &[(ActionId, ActionId)], changes: &mut Vec<Change>) {
+    for open in &known.assignments {
+        let depends_on = renew(&open.record.terms.depends_on, renewed);
+        if open.record.step.is_some_and(|step| step.task == task) && depends_on != open.record.terms.depends_on {
+            let mut waiting = open.record.clone();
+            waiting.terms.depends_on = depends_on;
+            changes.push(Change::Put(Expect::Version(open.version), waiting.into()));
+        }
     }
 }
 

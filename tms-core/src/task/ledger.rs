@@ -8,7 +8,7 @@ use crate::store::{Assignment, Change, Document, Entity, Expect, Store, StoreErr
 use std::collections::{BTreeMap, BTreeSet};
 use tms_proto::code::Stage;
 
-/// What a member stands at that has failed, and may be tried again.
+/// What a member stands at that has failed and may be tried again, or has reached a floor and goes on from there.
 const UNDECIDED: State = State::Waiting {
     why: Wait::Busy,
     reached: Reached::Offered,
@@ -51,13 +51,19 @@ impl<'a> Ledger<'a> {
         if held.action != Some(assignment.action) {
             return Ok(());
         }
-        held.state = assignment.standing.state;
+        // What comes before the target is not the end.
+        let reached = step.floor.is_some() && assignment.standing.state == State::Succeeded;
+        held.state = if reached { UNDECIDED } else { assignment.standing.state };
         let states: Vec<State> = member.steps.iter().map(|step| step.state).collect();
         let state = combine(&states, member.on_failure).unwrap_or(member.state);
         if state.is_in_flight() {
             member.offered = member.offered.or(Some(self.now));
         }
-        member.due = self.due(&member, assignment, state);
+        member.floor |= reached;
+        member.due = match member.floor {
+            true => Some(self.now),
+            false => self.due(&member, assignment, state),
+        };
         member.retry = false;
         // Whether it is tried again is the runner's to say: until then nobody counts it as a failure.
         let retriable = state.failure().is_some_and(FailureClass::is_retriable);

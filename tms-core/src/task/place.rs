@@ -47,7 +47,6 @@ impl Place {
         match key {
             TopologyKey::Merchant => self.merchant.clone(),
             TopologyKey::Site => self.site.clone(),
-            TopologyKey::Lines => None,
         }
     }
 }
@@ -62,7 +61,7 @@ pub(super) async fn members(store: &dyn Store, key: TopologyKey, value: &str) ->
             },
             by: Vec::new(),
         },
-        TopologyKey::Site | TopologyKey::Lines => Tally::Marked {
+        TopologyKey::Site => Tally::Marked {
             kind: Binding::KIND,
             mark: "holds".to_owned(),
             prefix: format!("{}/{value}/", Relation::Site.name()),

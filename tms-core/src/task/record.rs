@@ -46,6 +46,12 @@ pub struct Task {
     /// What is still to be withdrawn from terminals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal: Option<Withdrawal>,
+    /// Of how many tasks it has taken the place, of those that its definition names.
+    #[serde(default)]
+    pub replaced: u8,
+    /// The task that took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<u64>,
     /// Up to which event terminals that came later were taken in.
     #[serde(default)]
     pub joined: u64,
@@ -114,6 +120,9 @@ pub struct Member {
     /// A failed attempt is made again when it is due: until then it is pending.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
+    /// A release that must not be skipped runs: it goes on from there when it is due.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub floor: bool,
     /// Why it could not be given its actions, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -332,7 +341,6 @@ impl Sharing {
         let key = match key {
             TopologyKey::Merchant => "merchant",
             TopologyKey::Site => "site",
-            TopologyKey::Lines => "lines",
         };
         format!("{key}/{value}")
     }

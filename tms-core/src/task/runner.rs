@@ -1,7 +1,7 @@
 //! The runner: what happens to tasks without an operator or a terminal.
 
 use super::ledger::Ledger;
-use super::record::{Member, Task};
+use super::record::{Member, Task, Withdrawal};
 use super::withdraw::withdraw;
 use crate::clock::Clock;
 use crate::custody::SecretKeeper;
@@ -109,7 +109,7 @@ impl Runner {
             }
             TaskState::Running if self.is_over(&task.record, now) => self.end(&task).await,
             TaskState::Running => {
-                if self.assign(&task).await? {
+                if self.replace(&task).await? || self.assign(&task).await? {
                     return Ok(true);
                 }
                 let Some(task) = read::<Task>(&*self.store, id).await? else {
@@ -168,6 +168,30 @@ impl Runner {
         self.store.commit(changes).await
     }
 
+    /// Takes the place of the next task that it replaces. Whether there was one.
+    async fn replace(&self, task: &Versioned<Task>) -> Result<bool, StoreError> {
+        let record = &task.record;
+        let Some(old) = record.definition.replaces.get(usize::from(record.replaced)) else {
+            return Ok(false);
+        };
+        if let Some(old) = read::<Task>(&*self.store, &Task::key(*old)).await?
+            && let Ok(Some(state)) = old.record.state.after(Operation::Supersede)
+        {
+            let next = Task {
+                state,
+                superseded_by: Some(record.id),
+                withdrawal: Some(Withdrawal { force: false }),
+                ended: Some(self.clock.now()),
+                ..old.record.clone()
+            };
+            self.save(old.version, &next, Some(&old.record)).await?;
+        }
+        let mut next = record.clone();
+        next.replaced = next.replaced.saturating_add(1);
+        self.save(task.version, &next, None).await?;
+        Ok(true)
+    }
+
     /// Terminals that came to the estate meanwhile join the last stage. Whether there is more to do at once.
     async fn take_in(&self, task: &Versioned<Task>) -> Result<bool, StoreError> {
         let record = &task.record;
@@ -207,7 +231,8 @@ impl Runner {
 
     /// Withdraws what was given out, some at a time.
     async fn withdraw(&self, task: &Versioned<Task>, force: bool) -> Result<bool, StoreError> {
-        if self.sweep(&task.record, Sweep::Withdraw { force }).await? {
+        let by = task.record.superseded_by;
+        if self.sweep(&task.record, Sweep::Withdraw { force, by }).await? {
             return Ok(true);
         }
         let mut next = task.record.clone();
@@ -271,8 +296,8 @@ impl Runner {
                     return Ok(changes);
                 };
                 match sweep {
-                    Sweep::Withdraw { force } if Task::withdraws(member.state, force) => {
-                        withdraw(&*self.store, member, force, now, &mut ledger, &mut changes).await?;
+                    Sweep::Withdraw { force, by } if Task::withdraws(member.state, force) => {
+                        withdraw(&*self.store, member, (force, by), now, &mut ledger, &mut changes).await?;
                     }
                     Sweep::Close if member.state == State::Pending && member.steps.is_empty() => {
                         let member = Member { due: None, ..member };
@@ -340,6 +365,8 @@ enum Sweep {
     Withdraw {
         /// Without asking.
         force: bool,
+        /// The task that takes their place.
+        by: Option<u64>,
     },
     /// They have timed out.
     Close,
@@ -350,7 +377,7 @@ impl Sweep {
         match slot {
             Slot::Pending | Slot::Offered | Slot::Downloading | Slot::Downloaded | Slot::Waiting => true,
             Slot::Installing | Slot::Restarting | Slot::Trial => {
-                matches!(self, Self::Close | Self::Withdraw { force: true })
+                matches!(self, Self::Close | Self::Withdraw { force: true, .. })
             }
             _ => false,
         }

@@ -16,11 +16,11 @@ impl Task {
 }
 
 /// Adds to `changes` what withdraws a member: at once what was never offered, and all of it with `force`; the terminal is
-/// asked about the rest, once.
+/// asked about the rest, once. `by` is the task that takes the place of the member's, if one does.
 pub(super) async fn withdraw(
     store: &dyn Store,
     member: Member,
-    force: bool,
+    (force, by): (bool, Option<u64>),
     now: u64,
     ledger: &mut Ledger<'_>,
     changes: &mut Vec<Change>,
@@ -32,7 +32,11 @@ pub(super) async fn withdraw(
             retry: false,
             ..member
         };
-        return ledger.put(member, State::Cancelled { forced: force }).await;
+        let state = match by {
+            Some(_) => State::Superseded { by },
+            None => State::Cancelled { forced: force },
+        };
+        return ledger.put(member, state).await;
     }
     let Some(known) = store.check_in(&Caller::Id(member.terminal)).await? else {
         return ledger.put(Member { due: None, ..member }, State::TerminalRemoved).await;
@@ -45,7 +49,12 @@ pub(super) async fn withdraw(
             continue;
         };
         let question = ActionId(terminal.last_action.saturating_add(1));
-        let Ok(after) = record.after(Move::Cancel { id: question.0, force }, now) else {
+        let event = match by {
+            // It knows nothing of it.
+            Some(by) if record.standing.state == State::Pending => Move::Supersede { by },
+            _ => Move::Cancel { id: question.0, force },
+        };
+        let Ok(after) = record.after(event, now) else {
             // It has gone too far, or was asked already.
             continue;
         };

@@ -86,6 +86,8 @@ tlv! {
         pub component: Option<String> = 0x95,
         /// For [`ActionKind::Cancel`]: the action that is withdrawn.
         pub target: Option<u64> = 0x96,
+        /// How often the merchant may put it off. The terminal's own bound holds where it is lower.
+        pub max_postponed: Option<u16> = 0x97,
     }
 
     /// A time, from and until, in seconds since 1970 UTC: half open.

@@ -130,6 +130,7 @@ pub(crate) fn action(id: u64, object: Digest, size: u64) -> Action {
         grant: None,
         component: None,
         target: None,
+        max_postponed: None,
     }
 }
 

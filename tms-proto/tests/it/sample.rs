@@ -362,6 +362,7 @@ fn full_plan() -> Plan {
         grant: Some(Bytes::from_static(&[0x7F, 0x4E, 0x00])),
         component: Some("payment".into()),
         target: None,
+        max_postponed: Some(2),
     };
     let cancel = Action {
         id: 90_002,
@@ -387,6 +388,7 @@ fn full_plan() -> Plan {
         grant: None,
         component: None,
         target: Some(89_001),
+        max_postponed: None,
     };
     Plan {
         sequence: 4_711,

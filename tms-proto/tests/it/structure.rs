@@ -28,7 +28,7 @@ macro_rules! structures {
             Action {
                 id, kind, manifest, manifest_size, object, size, representation, base, depends_on, download, install,
                 preconditions, min_battery, restart, forced, prompt, on_error, priority, retry_delay, max_attempts, grant,
-                component, target,
+                component, target, max_postponed,
             }
             Window { from, until }
             NextContact { from, window, jitter, redial_delay, redial_max }

@@ -5,7 +5,7 @@ use crate::office::Office;
 use anyhow::Result;
 use clap::Subcommand;
 use std::io::Write;
-use tms_core::store::BranchPath;
+use tms_core::store::{BranchPath, Caller};
 
 /// Make, show and remove branches.
 #[derive(Subcommand)]
@@ -26,6 +26,16 @@ pub(super) enum Branch {
         /// Those of this one.
         #[arg(default_value = "/")]
         under: BranchPath,
+    },
+    /// Move a terminal to a branch.
+    Move {
+        /// The terminal, by serial number, vendor/model/serial or id.
+        terminal: String,
+        /// The branch.
+        to: BranchPath,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
     /// Remove a branch in which nothing is left.
     Remove {
@@ -61,6 +71,13 @@ impl Branch {
                     );
                 }
                 print_table(out, ["path", "name", "zone"], rows)?;
+            }
+            Self::Move { terminal, to, reason } => {
+                let terminal = office.find(&terminal).await?;
+                estate
+                    .move_terminal(actor, &Caller::Id(terminal.id), &to, &reason)
+                    .await?;
+                writeln!(out, "{} belongs to {to}", terminal.holder)?;
             }
             Self::Remove { path } => {
                 estate.remove_branch(actor, &path).await?;

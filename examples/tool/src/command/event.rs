@@ -166,6 +166,7 @@ fn words(kind: &EventKind) -> String {
         EventKind::StateChanged { state } => format!("made {}", state.name()),
         EventKind::KeysChanged => "changed what is to be proved by".into(),
         EventKind::Retired => "removed".into(),
+        EventKind::Moved { from, to } => format!("moved from {from} to {to}"),
         EventKind::CertificateRenewed => "laid ready a renewed certificate for".into(),
         EventKind::Published { manifest } => format!("published package {}", manifest.short()),
         EventKind::ReleaseChanged { manifest, state } => format!("package {} is {state}", manifest.short()),

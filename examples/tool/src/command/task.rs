@@ -21,11 +21,17 @@ pub(super) enum Task {
     /// Write a task. It does nothing before it is built and started.
     New {
         /// Its definition, in JSON; - for standard input. docs/tasks.md explains it.
-        #[arg(required_unless_present = "install")]
+        #[arg(required_unless_present_any = ["install", "text"])]
         file: Option<PathBuf>,
         /// Install this package instead: as component@version, or by the beginning of its digest.
         #[arg(long, value_name = "PACKAGE", conflicts_with = "file", requires = "name")]
         install: Vec<String>,
+        /// Show this text instead, by its id.
+        #[arg(long, conflicts_with = "file", requires = "name", value_parser = id)]
+        text: Option<u64>,
+        /// Take the place of this task.
+        #[arg(long, value_name = "TASK", conflicts_with = "file", value_parser = id)]
+        replaces: Vec<u64>,
         /// What it is called.
         #[arg(long, conflicts_with = "file")]
         name: Option<String>,
@@ -104,6 +110,8 @@ impl Task {
             Self::New {
                 file,
                 install,
+                text,
+                replaces,
                 name,
                 model,
                 first_alone,
@@ -117,8 +125,10 @@ impl Task {
                             let manifest = office.find_package(package).await?.package.manifest;
                             actions.push(Action::new(Work::Install { manifest }));
                         }
+                        actions.extend(text.map(|text| Action::new(Work::Text { text })));
                         let mut definition = Definition::new(name.as_deref().unwrap_or_default(), actions);
                         definition.filter.models = model;
+                        definition.replaces = replaces;
                         if first_alone {
                             definition.first_alone()
                         } else {
@@ -263,6 +273,10 @@ fn state(task: &Record) -> String {
             format!("paused: {}", reason.replace('_', " "))
         }
         TaskState::Aborted { criterion } => format!("aborted by criterion {criterion}"),
+        TaskState::Superseded => match task.superseded_by {
+            Some(by) => format!("superseded by {by:016x}"),
+            None => "superseded".to_owned(),
+        },
         state => state.name().replace('_', " "),
     }
 }

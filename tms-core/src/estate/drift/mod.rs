@@ -291,7 +291,7 @@ fn concerned(events: &[(Sequence, Event)]) -> BTreeMap<TerminalId, BTreeSet<Acti
                 Some(*action)
             }
             EventKind::CheckedIn(summary) if summary.inventory => None,
-            EventKind::InventoryReported | EventKind::Retired => None,
+            EventKind::InventoryReported | EventKind::Retired | EventKind::Moved { .. } => None,
             _ => continue,
         };
         concerned.entry(id).or_default().extend(action);

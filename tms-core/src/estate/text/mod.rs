@@ -15,7 +15,7 @@ use super::{ATTEMPTS, Estate, EstateError, list};
 use crate::rule::text::{Message, Profile};
 use crate::store::{
     BranchPath, Caller, Change, Entity, Expect, Key, MAX_WAITING_TEXTS, Query, Record, RosterFilter, RosterPlace,
-    StoreError, Tally, TerminalId, Versioned, WaitingText,
+    StoreError, Tally, TerminalId, Versioned,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -102,14 +102,8 @@ impl Estate {
         self.demand_branch(&branch).await?;
         let text = self.text_of(actor, id).await?;
         actor.demand(Permission::ManageTexts, &branch)?;
-        let record = &text.record;
-        if !record.branch.covers(&branch) {
-            return Err(EstateError::Invalid("text", "is not for that branch"));
-        }
-        let now = self.clock.now();
-        if !matches!(record.state, TextState::Approved { .. }) || now >= record.message.until {
-            return Err(EstateError::Over("text", record.id()));
-        }
+        self.demand_text(id, &branch).await?;
+        let (record, now) = (&text.record, self.clock.now());
         let mut random = [0; 8];
         self.entropy.fill(&mut random);
         let publication = Publication {
@@ -171,7 +165,7 @@ impl Estate {
     }
 
     async fn lay_ready(&self, publication: &mut Publication, limit: u32) -> Result<(Vec<Change>, u32), StoreError> {
-        let id = format!("{:016x}", publication.text);
+        let id = TextRecord::key(publication.text);
         let now = self.clock.now();
         let text = self.versioned::<TextRecord>(&id).await?.map(|found| found.record);
         let live = text.filter(|text| matches!(text.state, TextState::Approved { .. }) && now < text.message.until);
@@ -266,32 +260,13 @@ impl Estate {
         } else if terminal.texts.len() >= MAX_WAITING_TEXTS {
             DeliveryStatus::Full
         } else {
-            let Message {
-                title,
-                body,
-                print,
-                confirm,
-                from,
-                until,
-            } = text.message.clone();
-            terminal.texts.push(WaitingText {
-                id: text.id,
-                title,
-                body,
-                print,
-                confirm,
-                from,
-                until,
-            });
+            terminal.texts.push(text.waiting());
             changes.push(Change::Put(Expect::Version(version), (*terminal).into()));
             DeliveryStatus::Waiting
         };
         let delivery = TextDelivery {
-            text: text.id,
-            terminal: id,
             status,
-            updated: now,
-            time: None,
+            ..TextDelivery::waiting(text.id, id, now)
         };
         changes.push(put(None, &delivery)?);
         Ok(status == DeliveryStatus::Waiting)
@@ -336,8 +311,23 @@ impl Estate {
         Ok(found)
     }
 
+    /// Demands that a text may be shown in a branch.
+    pub(super) async fn demand_text(&self, id: u64, branch: &BranchPath) -> Result<(), EstateError> {
+        let name = TextRecord::key(id);
+        let Some(Versioned { record, .. }) = self.versioned::<TextRecord>(&name).await? else {
+            return Err(EstateError::Unknown("text", name));
+        };
+        if !record.branch.covers(branch) {
+            return Err(EstateError::Invalid("text", "is not for that branch"));
+        }
+        if !matches!(record.state, TextState::Approved { .. }) || self.clock.now() >= record.message.until {
+            return Err(EstateError::Over("text", name));
+        }
+        Ok(())
+    }
+
     async fn text_of(&self, actor: &Actor, id: u64) -> Result<Versioned<TextRecord>, EstateError> {
-        let name = format!("{id:016x}");
+        let name = TextRecord::key(id);
         match self.versioned::<TextRecord>(&name).await? {
             Some(found) if actor.may(Permission::View, &found.record.branch) => Ok(found),
             _ => Err(EstateError::Unknown("text", name)),

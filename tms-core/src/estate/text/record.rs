@@ -1,7 +1,7 @@
 //! The records of texts: the words, to whom they are published, and what became of them with each terminal.
 
 use crate::rule::text::Message;
-use crate::store::{BranchPath, Entity, Kind, TerminalId};
+use crate::store::{BranchPath, Entity, Kind, TerminalId, WaitingText};
 use serde::{Deserialize, Serialize};
 use tms_proto::code::TextStatus;
 
@@ -165,11 +165,39 @@ pub struct TextDelivery {
     pub time: Option<u64>,
 }
 
+impl TextRecord {
+    /// The id as it is written.
+    pub(crate) fn key(id: u64) -> String {
+        format!("{id:016x}")
+    }
+
+    /// The text as it waits for a terminal.
+    pub(crate) fn waiting(&self) -> WaitingText {
+        let Message {
+            title,
+            body,
+            print,
+            confirm,
+            from,
+            until,
+        } = self.message.clone();
+        WaitingText {
+            id: self.id,
+            title,
+            body,
+            print,
+            confirm,
+            from,
+            until,
+        }
+    }
+}
+
 impl Entity for TextRecord {
     const KIND: Kind = Kind::named("text");
 
     fn id(&self) -> String {
-        format!("{:016x}", self.id)
+        Self::key(self.id)
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
@@ -211,5 +239,16 @@ impl Entity for TextDelivery {
 impl TextDelivery {
     pub(crate) fn id_of(text: u64, terminal: TerminalId) -> String {
         format!("{text:016x}/{terminal}")
+    }
+
+    /// It waits for the terminal.
+    pub(crate) const fn waiting(text: u64, terminal: TerminalId, now: u64) -> Self {
+        Self {
+            text,
+            terminal,
+            status: DeliveryStatus::Waiting,
+            updated: now,
+            time: None,
+        }
     }
 }

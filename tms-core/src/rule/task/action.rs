@@ -18,7 +18,7 @@ pub struct Action {
     /// The merchant may not put it off. Settlement still comes first.
     #[serde(default)]
     pub forced: bool,
-    /// How often the merchant may put it off before it is forced. None is as often as the terminal allows.
+    /// How often the merchant may put it off, and never more often than the terminal allows. None is as often as it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_postponements: Option<u8>,
     /// What must hold before the installation, as a set of [`Precondition`] bits.

@@ -68,6 +68,10 @@ pub struct Definition {
     /// Which action a terminal begins with: the greater.
     #[serde(default = "middle")]
     pub priority: u8,
+    /// The tasks whose place it takes when it begins: they are superseded, and what they have given out is taken back. At
+    /// most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<u64>,
     /// A second operator must approve it.
     #[serde(default)]
     pub approval: bool,
@@ -158,6 +162,7 @@ impl Definition {
             confirm_after: 0,
             weight: middle(),
             priority: middle(),
+            replaces: Vec::new(),
             approval: false,
             schedule: Schedule::default(),
         }

@@ -67,8 +67,6 @@ pub enum TopologyKey {
     Merchant,
     /// Their site.
     Site,
-    /// The lines that they call in on.
-    Lines,
 }
 
 /// How many of those that share something.
@@ -430,11 +428,11 @@ mod tests {
             let rates = Rates {
                 per_minute: Some(1_000),
                 bytes_per_second: Some(rate),
-                max_unavailable: vec![MaxUnavailable { key: TopologyKey::Lines, limit: UnavailableLimit::Percent(100) }],
+                max_unavailable: vec![MaxUnavailable { key: TopologyKey::Site, limit: UnavailableLimit::Percent(100) }],
                 ..Rates::default()
             };
             let bucket = Bucket { level, at };
-            let shared = [Shared { key: TopologyKey::Lines, members, unavailable }];
+            let shared = [Shared { key: TopologyKey::Site, members, unavailable }];
             let load = Load { offers: bucket, bytes: bucket, shared: &shared, ..Load::default() };
             let _ = rates.admit(&load, size, now);
         }

@@ -523,6 +523,7 @@ pub(super) fn blank_action(id: u64, kind: ActionKind) -> Action {
         grant: None,
         component: None,
         target: None,
+        max_postponed: None,
     }
 }
 

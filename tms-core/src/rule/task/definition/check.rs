@@ -30,6 +30,7 @@ impl Definition {
         for (action, index) in self.actions.iter().zip(0_u8..) {
             check_action(action, index)?;
         }
+        demand(self.replaces.len() <= MAX_ACTIONS, "replaces", "must be at most 16")?;
         check_filter(&self.filter, "filter")?;
         self.check_stages()?;
         check_rates(&self.rates)?;
@@ -105,6 +106,11 @@ fn check_action(action: &Action, index: u8) -> Result<(), Invalid> {
         action.prompt.chars().count() <= 30 && !action.prompt.chars().any(char::is_control),
         &place("prompt"),
         "must have at most 30 printable characters",
+    )?;
+    demand(
+        action.after.is_empty() || !matches!(action.work, Work::Text { .. } | Work::CheckInPolicy { .. }),
+        &place("after"),
+        "must be empty: texts and check-in policies wait for no action",
     )?;
     let (name, field) = match &action.work {
         Work::Remove { component } => (component, "component"),
