@@ -82,6 +82,7 @@ impl Bank {
                 "Lantern Bank is made up; the makers of its terminals and their models are not. Head office plans, branches look",
                 "after their merchants, and a business system (BMS) knows who has ordered a terminal. Who loads keys, confirms",
                 "an installation, plans a change or approves it is a person with permissions in one part of the bank.",
+                "Times on the left are those of the bank's clocks, in Shanghai; days in reports are those of UTC.",
             ],
         );
         let estate = NewEstate {

@@ -57,6 +57,13 @@ pub(crate) async fn tell(bank: &mut Bank, story: &mut Story) -> Result<Vec<Strin
         format!("have called in, each at its own time: {all} of {all} dial {OLD}"),
     );
 
+    let changed = affected(bank, NEW).await?;
+    ensure!(changed == all, "{changed} of {all} terminals would change");
+    story.at(
+        bank.life.now(),
+        "chen",
+        format!("asks which terminals it would change to set {NEW}: {changed} of {all}"),
+    );
     set(bank, NEW).await?;
     story.at(
         bank.life.now(),
@@ -154,16 +161,41 @@ async fn template(bank: &Bank) -> Result<u32> {
     Ok(bank.estate().put_template(&bank.people.chen, template).await?)
 }
 
-/// Sets the number, for the whole bank.
-async fn set(bank: &Bank, number: &str) -> Result<()> {
-    let draft = LayerDraft {
+/// The number, for the whole bank.
+fn draft(number: &str) -> LayerDraft {
+    LayerDraft {
         scope: Scope::head_office(),
         version: 0,
         values: [(PRIMARY.to_owned(), Some(Zeroizing::new(number.to_owned())))].into(),
         variables: BTreeMap::new(),
-    };
-    bank.estate().put_layer(&bank.people.chen, TEMPLATE, &draft).await?;
+    }
+}
+
+async fn set(bank: &Bank, number: &str) -> Result<()> {
+    let chen = &bank.people.chen;
+    bank.estate().put_layer(chen, TEMPLATE, &draft(number)).await?;
     Ok(())
+}
+
+/// How many terminals it would change to set this number.
+async fn affected(bank: &Bank, number: &str) -> Result<usize> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let chen = &bank.people.chen;
+        let page = bank
+            .estate()
+            .affected(chen, TEMPLATE, &draft(number), after.as_deref(), 200)
+            .await?;
+        count += page
+            .rows
+            .iter()
+            .filter(|row| !row.changes.is_empty() && row.faults.is_empty())
+            .count();
+        after = page.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
 }
 
 /// How many terminals have this number in force, in their own memory.

@@ -13,6 +13,9 @@ use tms_program::say;
 use tms_program::table::{print_columns, print_table};
 use tms_tool::time::show;
 
+/// The most rows of a table that are shown.
+const SHOWN: usize = 24;
+
 /// Where the bank's clocks are.
 pub(crate) const ZONE: &str = "Asia/Shanghai";
 
@@ -95,8 +98,9 @@ impl Story {
             write().with_context(|| format!("cannot write {}", path.display()))?;
         }
         let mut out = Vec::new();
-        print_table(&mut out, head, rows)?;
-        self.show(caption, &out);
+        let more = rows.len().saturating_sub(SHOWN);
+        print_table(&mut out, head, rows.into_iter().take(SHOWN).collect())?;
+        self.show(caption, &out, more);
         Ok(())
     }
 
@@ -129,12 +133,9 @@ impl Story {
             .filter(|column| columns.contains(column))
             .collect();
         let mut out = Vec::new();
-        print_columns(
-            &mut out,
-            &head,
-            report.rows.iter().map(|row| picked(row.cells())).collect(),
-        )?;
-        self.show(&caption, &out);
+        let rows = report.rows.iter().take(SHOWN).map(|row| picked(row.cells()));
+        print_columns(&mut out, &head, rows.collect())?;
+        self.show(&caption, &out, report.rows.len().saturating_sub(SHOWN));
         Ok(())
     }
 
@@ -142,8 +143,8 @@ impl Story {
     pub(crate) fn rows<R: Row>(&mut self, name: &str, caption: &str, rows: &[R], as_of: AsOf) -> Result<()> {
         self.write(name, rows, as_of)?;
         let mut out = Vec::new();
-        print_columns(&mut out, R::COLUMNS, rows.iter().map(Row::cells).collect())?;
-        self.show(caption, &out);
+        print_columns(&mut out, R::COLUMNS, rows.iter().take(SHOWN).map(Row::cells).collect())?;
+        self.show(caption, &out, rows.len().saturating_sub(SHOWN));
         Ok(())
     }
 
@@ -166,11 +167,15 @@ impl Story {
         Some(directory.join(format!("{name}.csv")))
     }
 
-    fn show(&self, caption: &str, table: &[u8]) {
+    /// Shows a table, of which `more` rows are left out.
+    fn show(&self, caption: &str, table: &[u8], more: usize) {
         self.gap();
         self.note(caption);
         for line in String::from_utf8_lossy(table).lines() {
             self.line(format_args!("     {line}"));
+        }
+        if more > 0 {
+            self.line(format_args!("     and {more} more"));
         }
         self.gap();
     }

@@ -315,6 +315,67 @@ async fn a_runner_that_is_killed_anywhere_is_gone_on_with_by_another() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_is_killed_at_any_commit_of_a_task_s_calls_loses_nothing() {
+    let mut bench = Bench::new(1).await;
+    let task = bench.task().await;
+    bench.fleet().run().await;
+    let start = TaskCommand::Start;
+    let estate = &bench.fleet().world.estate;
+    estate.command_task(&operator(), task, start).await.unwrap();
+    bench.fleet().run().await;
+    let database = closed(&mut bench).await;
+    let lasting = bench.fleet().world.lasting();
+    let kit = bench.fleet().terminals[0].kit.clone();
+    let terminal = kit.identity.terminal;
+    let place = tempfile::tempdir().unwrap();
+    for fault in [Fault::Fail, Fault::Lose] {
+        let mut last = 0;
+        for commit in 1.. {
+            let path = place.path().join(format!("{fault:?} {commit}"));
+            fs::copy(&database, &path).unwrap();
+            let reads = crate::open(&path);
+            let commits = FaultyStore::new(Arc::clone(&reads), Schedule::From { call: commit, fault });
+            let store = Arc::new(Commits {
+                reads,
+                commits: commits.clone(),
+            });
+            let (world, runner) = processes(store, lasting.clone()).await;
+            let terminals = vec![kit.after_power_loss(commit).start().await];
+            let mut fleet = Fleet {
+                world,
+                runner,
+                terminals,
+            };
+            fleet.update(0).await;
+            let Fleet { terminals, .. } = fleet;
+            let died = commits.faults() > 0;
+            drop(commits);
+            let (world, runner) = processes(crate::open(&path), lasting.clone()).await;
+            let mut fleet = Fleet {
+                world,
+                runner,
+                terminals,
+            };
+            fleet.update(0).await;
+            fleet.update(0).await;
+            fleet.run().await;
+            let state = fleet.task(task).await.state;
+            assert_eq!(state, TaskState::Completed, "{fault:?} from commit {commit}");
+            assert_eq!(fleet.count(task, Slot::Succeeded).await, 1);
+            assert_eq!(fleet.terminals[0].version().await, "2.0");
+            let confirmed = confirmations(&fleet.world).await;
+            assert_eq!(confirmed, [terminal], "{fault:?} from commit {commit}: said once");
+            assert_eq!(assignments(&*fleet.world.store, terminal).await, [(1, true)]);
+            if !died {
+                last = commit;
+                break;
+            }
+        }
+        assert!(last > 3, "{last}");
+    }
+}
+
 /// A copy of the database as it is now, closed.
 async fn closed(bench: &mut Bench) -> PathBuf {
     bench.reopen().await;
