@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use futures_util::future::try_join_all;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tms_core::agent::{CallEnd, Progress};
+use tms_core::clock::{Clock, SystemClock};
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::signer::PemSigner;
 use tms_core::store::{BranchPath, Caller};
@@ -23,7 +23,7 @@ use tms_terminal::terminal::{Behaviour, Terminal};
 use tms_tool::enrol::{Enrolled, NewTerminal, enrol};
 use tms_tool::init::{NewEstate, create};
 use tms_tool::office::Office;
-use tms_tool::package::{Recipe, build};
+use tms_tool::package::{Recipe, build_of};
 use tms_transport_serial::LinkOptions;
 use tms_transport_serial::at::Profile;
 use tms_transport_serial::dial::{Dialler, Policy, Route, Setup};
@@ -31,7 +31,6 @@ use tms_transport_serial::modem::ModemLine;
 use tms_transport_serial::pool::{Kind, Line as PoolLine, Pool};
 use tms_transport_serial::port::Settings as Port;
 use tms_transport_serial::testing::{Exchange, Line, Quirks, Settings, SimModem};
-use tokio::fs::File;
 use tokio::time::{Instant, sleep};
 
 /// The number of the server: it rings at a line that is free.
@@ -83,6 +82,7 @@ pub(crate) async fn run(dir: &Path, plan: &Plan) -> Result<()> {
         &NewEstate {
             organisation: "Line laboratory".into(),
             bits: BITS,
+            from: SystemClock.now(),
         },
     )
     .await?;
@@ -295,22 +295,17 @@ async fn publish(office: &Office, dir: &Path, size: usize) -> Result<Digest> {
     let vendor = tms_tool::key::read_signer(&office.directory.layout.vendor_key())?;
     let mut bytes = vec![0; size];
     OsEntropy.fill(&mut bytes);
-    let (content, package) = (dir.join("update.bin"), dir.join("update.tmspkg"));
-    fs::write(&content, bytes).with_context(|| format!("cannot write {}", content.display()))?;
+    let package = dir.join("update.tmspkg");
     let recipe = Recipe {
         component: Some(COMPONENT.into()),
         version: Some(VERSION.into()),
         counter: Some(1),
         vendor: Some(VENDOR.into()),
         models: vec![MODEL.into()],
-        content: Some(content),
         ..Recipe::default()
     };
-    build(&recipe, std::slice::from_ref(&vendor), &[], &package).await?;
-    let mut file = File::open(&package)
-        .await
-        .with_context(|| format!("cannot read {}", package.display()))?;
-    Ok(office.estate.publish(&office.actor, &mut file).await?.manifest)
+    build_of(&bytes, recipe, &vendor, &package).await?;
+    Ok(office.publish(&package).await?.package.manifest)
 }
 
 async fn member(office: &Office, root: &PemSigner, index: u16) -> Result<Enrolled> {

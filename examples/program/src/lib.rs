@@ -2,9 +2,12 @@
 
 pub mod file;
 pub mod log;
+pub mod place;
 mod run;
+pub mod sample;
 mod say;
 pub mod signals;
+pub mod table;
 pub mod watch;
 
 pub use run::run;

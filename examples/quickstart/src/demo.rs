@@ -1,6 +1,5 @@
 //! What is shown.
 
-use crate::program;
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::fs;
@@ -8,10 +7,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tms_core::agent::{CallEnd, CallReport, Progress};
+use tms_core::clock::{Clock, SystemClock};
 use tms_core::signer::PemSigner;
 use tms_core::store::{Assignment, BranchPath, Caller, InventoryRecord, Package, Terminal as Known};
 use tms_core::transport::Framing;
 use tms_core::transport::tcp::TcpDial;
+use tms_program::sample::program;
 use tms_program::watch::Watch;
 use tms_proto::code::TriggerKind;
 use tms_proto::digest::Digest;
@@ -26,8 +27,7 @@ use tms_terminal::terminal::{Behaviour, Terminal};
 use tms_tool::enrol::{Enrolled, NewTerminal, enrol};
 use tms_tool::init::{NewEstate, create};
 use tms_tool::office::Office;
-use tms_tool::package::{Recipe, build};
-use tokio::fs::File;
+use tms_tool::package::{Recipe, build_of};
 
 /// The size of the keys: small enough that a build without optimisation makes ten of them in seconds.
 const BITS: usize = 2048;
@@ -38,6 +38,9 @@ pub(crate) const COMPONENT: &str = "cashier";
 /// The version that is published, and one that is left for whoever goes on by hand.
 pub(crate) const NEW: &str = "2.0.0";
 pub(crate) const NEWER: &str = "2.1.0";
+
+/// The size of a program, in bytes: some megabytes, and no round number.
+const SIZE: usize = 4 * 1024 * 1024 + 77_431;
 
 /// After how many bytes from the server the line is cut: about half of the program.
 const CUT: u64 = 2_200_000;
@@ -147,6 +150,7 @@ pub(crate) async fn run(dir: &Path, plain: bool) -> Result<Fleet> {
         &NewEstate {
             organisation: "Quickstart".into(),
             bits: BITS,
+            from: SystemClock.now(),
         },
     )
     .await?;
@@ -160,8 +164,8 @@ pub(crate) async fn run(dir: &Path, plain: bool) -> Result<Fleet> {
         pack(&packages, "P80", version, &vendor).await?;
     }
     pack(&packages, "K301", "1.0.0", &vendor).await?;
-    let package = publish(&office, &packages.join(file_name("P80", NEW))).await?;
-    publish(&office, &packages.join(file_name("P80", NEWER))).await?;
+    let package = office.publish(&packages.join(file_name("P80", NEW))).await?;
+    office.publish(&packages.join(file_name("P80", NEWER))).await?;
     println!(
         "   published {COMPONENT} {NEW}, {} bytes, for {VENDOR} P80",
         package.package.size
@@ -385,40 +389,24 @@ impl Calling {
 }
 
 async fn pack(packages: &Path, model: &str, version: &str, vendor: &PemSigner) -> Result<()> {
-    let content = packages.join(format!("{COMPONENT}-{model}-{version}.bin"));
-    fs::write(&content, program::content(&format!("{COMPONENT} for {model}"), version))
-        .with_context(|| format!("cannot write {}", content.display()))?;
+    let content = program(&format!("{COMPONENT} for {model}"), version, SIZE);
     let recipe = Recipe {
         component: Some(COMPONENT.into()),
         version: Some(version.into()),
         counter: Some(1),
         vendor: Some(VENDOR.into()),
         models: vec![model.into()],
-        content: Some(content.clone()),
         settle_first: true,
         restart: true,
         ..Recipe::default()
     };
-    build(
-        &recipe,
-        std::slice::from_ref(vendor),
-        &[],
-        &packages.join(file_name(model, version)),
-    )
-    .await?;
-    fs::remove_file(&content).with_context(|| format!("cannot remove {}", content.display()))
+    let out = packages.join(file_name(model, version));
+    build_of(&content, recipe, vendor, &out).await?;
+    Ok(())
 }
 
 fn file_name(model: &str, version: &str) -> String {
     format!("{COMPONENT}-{model}-{version}.tmspkg")
-}
-
-async fn publish(office: &Office, path: &Path) -> Result<Package> {
-    let mut file = File::open(path)
-        .await
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let published = office.estate.publish(&office.actor, &mut file).await?;
-    office.find_package(&published.manifest.to_string()).await
 }
 
 async fn member(office: &Office, root: &PemSigner, packages: &Path, cast: &Cast) -> Result<Enrolled> {

@@ -1,14 +1,14 @@
 //! `tms-quickstart`: from an empty directory to a fleet of updated terminals, in one command.
 
 mod demo;
-mod program;
 mod result;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tms_program::place::Place;
 
 /// Shows the whole system at work: makes an estate, publishes a signed package, starts a server on loopback, and lets terminals
 /// call in. One call is cut in the middle of its download, and goes on at its byte.
@@ -38,17 +38,8 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<()> {
     tms_program::log::start(&args.log, tms_program::log::LogFormat::Text)?;
-    let mut temporary = None;
-    let dir = match args.dir {
-        Some(dir) => dir,
-        None => {
-            let made = tempfile::Builder::new()
-                .prefix("tms-quickstart-")
-                .tempdir()
-                .context("cannot make a temporary directory")?;
-            temporary.insert(made).path().join("estate")
-        }
-    };
+    let place = Place::new(args.dir, "tms-quickstart")?;
+    let dir = place.path().to_owned();
     let plain = args.plain || !io::stdout().is_terminal();
     let fleet = demo::run(&dir, plain).await?;
     let wrong = result::check(&fleet);
@@ -56,17 +47,7 @@ async fn run(args: Args) -> Result<()> {
     if !wrong.is_empty() {
         bail!("not everything is as it must be: {}", wrong.join("; "));
     }
-    let gone = match temporary {
-        Some(temporary) if args.keep => {
-            let _kept = temporary.keep();
-            false
-        }
-        Some(temporary) => {
-            temporary.close().context("cannot remove the temporary directory")?;
-            true
-        }
-        None => false,
-    };
+    let gone = place.leave(args.keep)?;
     result::next(&fleet, &dir, gone);
     Ok(())
 }

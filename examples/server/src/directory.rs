@@ -4,13 +4,14 @@ use crate::config::Config;
 use crate::layout::Layout;
 use crate::secret;
 use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tms_core::admission::AdmissionLimits;
 use tms_core::blob::{BlobStore, CachedBlobs, DirectoryBlobs};
-use tms_core::clock::SystemClock;
+use tms_core::clock::{Clock, SystemClock};
 use tms_core::custody::{KeyFile, ParameterKey};
 use tms_core::entropy::OsEntropy;
 use tms_core::estate::Estate;
@@ -22,12 +23,23 @@ use tms_proto::package::TrustStore;
 use tms_store_sqlite::SqliteStore;
 
 /// An estate directory and its configuration.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Directory {
     /// Where things lie.
     pub layout: Layout,
     /// What `server.toml` says.
     pub config: Config,
+    /// What time it is in the estate: the system's clock, unless another is put here.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory")
+            .field("layout", &self.layout)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Directory {
@@ -50,7 +62,11 @@ impl Directory {
             );
         }
         let config = Config::read(config.unwrap_or(&layout.config()))?;
-        Ok(Self { layout, config })
+        Ok(Self {
+            layout,
+            config,
+            clock: Arc::new(SystemClock),
+        })
     }
 
     /// Opens the store. One that is not there is not made: an empty one would know no terminal.
@@ -131,7 +147,7 @@ impl Directory {
         let estate = Estate::new(
             store,
             self.blobs()?,
-            Arc::new(SystemClock),
+            Arc::clone(&self.clock),
             Arc::new(OsEntropy),
             self.trust()?,
         );
@@ -174,7 +190,7 @@ impl Directory {
             store,
             blobs: Arc::new(CachedBlobs::new(self.blobs()?, cache)),
             main_keys: Arc::new(self.main_keys()?),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             entropy: Arc::new(OsEntropy),
             secrets: self.parameter_key()?.map(|key| Arc::new(key) as _),
         };

@@ -4,6 +4,7 @@ use crate::config::Listen;
 use anyhow::{Context, Result};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 use tms_core::estate::{Estate, EstateError};
 use tms_core::server::Server;
@@ -58,53 +59,11 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift,
-    /// lays published texts ready, and carries tasks on.
-    pub fn behind(&mut self, estate: Estate) {
-        let runner = estate.runner();
-        let roster = estate.clone();
-        self.keep("roster not brought up to date", move || {
-            let estate = roster.clone();
-            async move { Ok(estate.roll_up(PORTION).await?.events == PORTION) }
-        });
-        let cases = estate.clone();
-        self.keep("cases not brought up to date", move || {
-            let estate = cases.clone();
-            async move { Ok(estate.advance_cases(PORTION).await?.events == PORTION) }
-        });
-        let drift = estate.clone();
-        self.keep("drift not judged", move || {
-            let estate = drift.clone();
-            async move { Ok(estate.judge_drift(PORTION).await?.events == PORTION) }
-        });
-        self.keep("texts not laid ready", move || {
-            let estate = estate.clone();
-            async move { Ok(estate.advance_texts(PORTION).await? > 0) }
-        });
-        self.keep("tasks not carried on", move || {
-            let runner = runner.clone();
-            async move { Ok(runner.advance().await?) }
-        });
-    }
-
-    /// Does a step again and again: at once where it says that there is more to do.
-    fn keep<F>(&mut self, trouble: &'static str, step: impl Fn() -> F + Send + 'static)
-    where
-        F: Future<Output = Result<bool, EstateError>> + Send,
-    {
-        self.beside.spawn(async move {
-            loop {
-                match step().await {
-                    Ok(true) => tokio::task::yield_now().await,
-                    Ok(false) => tokio::time::sleep(PAUSE).await,
-                    // what could not be done now is done later
-                    Err(error) => {
-                        tracing::warn!(%error, "{trouble}");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
-            }
-        });
+    /// Does what is done behind the calls, all the time.
+    pub fn behind(&mut self, estate: &Estate) {
+        for job in jobs(estate) {
+            self.beside.spawn(job.keep());
+        }
     }
 
     /// Where it listens: with the ports that were taken where the configuration says 0.
@@ -136,5 +95,83 @@ impl Running {
     /// have ended.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.server.stop(patience).await
+    }
+}
+
+/// Something that is done behind the calls.
+struct Job {
+    /// What is said where it cannot be done.
+    trouble: &'static str,
+    /// Does a part of it, and says whether there is more to do at once.
+    step: Box<dyn Fn() -> Step + Send + Sync>,
+}
+
+type Step = Pin<Box<dyn Future<Output = Result<bool, EstateError>> + Send>>;
+
+/// What is done behind the calls: what happens is entered into the roster, cases are opened by it, drift is judged, published
+/// texts are laid ready, and tasks are carried on.
+fn jobs(estate: &Estate) -> Vec<Job> {
+    let runner = estate.runner();
+    vec![
+        Job::new("roster not brought up to date", estate, |estate| async move {
+            Ok(estate.roll_up(PORTION).await?.events == PORTION)
+        }),
+        Job::new("cases not brought up to date", estate, |estate| async move {
+            Ok(estate.advance_cases(PORTION).await?.events == PORTION)
+        }),
+        Job::new("drift not judged", estate, |estate| async move {
+            Ok(estate.judge_drift(PORTION).await?.events == PORTION)
+        }),
+        Job::new("texts not laid ready", estate, |estate| async move {
+            Ok(estate.advance_texts(PORTION).await? > 0)
+        }),
+        Job::new("tasks not carried on", &runner, |runner| async move {
+            Ok(runner.advance().await?)
+        }),
+    ]
+}
+
+/// Does all that there is to do behind the calls now, and no more: for programs that have no time to wait, or a clock of their
+/// own.
+///
+/// # Errors
+/// Where the store fails.
+pub async fn settle(estate: &Estate) -> Result<(), EstateError> {
+    let jobs = jobs(estate);
+    // Twice: what one of them does is for others to see.
+    for _ in 0..2 {
+        for job in &jobs {
+            while (job.step)().await? {}
+        }
+    }
+    Ok(())
+}
+
+impl Job {
+    fn new<T, F>(trouble: &'static str, on: &T, step: impl Fn(T) -> F + Send + Sync + 'static) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<bool, EstateError>> + Send + 'static,
+    {
+        let on = on.clone();
+        Self {
+            trouble,
+            step: Box::new(move || Box::pin(step(on.clone()))),
+        }
+    }
+
+    /// Does it again and again: at once where there is more to do.
+    async fn keep(self) {
+        loop {
+            match (self.step)().await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => tokio::time::sleep(PAUSE).await,
+                // what could not be done now is done later
+                Err(error) => {
+                    tracing::warn!(%error, "{}", self.trouble);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 }

@@ -12,8 +12,9 @@ use tms_core::agent::{
 };
 use tms_core::clock::{Clock, SystemClock};
 use tms_core::entropy::OsEntropy;
+use tms_core::rule::template::Document;
 use tms_core::transport::Dial;
-use tms_proto::message::Trigger;
+use tms_proto::message::{Register, Trigger};
 use tokio::time::Instant;
 
 /// How often a terminal may start again in one go before it is taken for one that does nothing else.
@@ -59,6 +60,21 @@ impl Terminal {
     /// # Errors
     /// Where something of it is missing or damaged, or it is switched on already.
     pub async fn switch_on(directory: Directory, behaviour: Behaviour) -> Result<Self> {
+        let clock: Arc<dyn Clock> = match behaviour.clock {
+            Some(shows) => Arc::new(Running {
+                shows,
+                since: Instant::now(),
+            }),
+            None => Arc::new(SystemClock),
+        };
+        Self::switch_on_with(directory, behaviour, clock).await
+    }
+
+    /// The same, with this clock in it.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn switch_on_with(directory: Directory, behaviour: Behaviour, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = directory.flash();
         let flash: Arc<dyn Flash> = match DirectoryFlash::open(&path).await {
             Ok(flash) => Arc::new(flash),
@@ -69,13 +85,6 @@ impl Terminal {
                 )
             }
             Err(error) => return Err(error).with_context(|| format!("the memory {} cannot be used", path.display())),
-        };
-        let clock: Arc<dyn Clock> = match behaviour.clock {
-            Some(shows) => Arc::new(Running {
-                shows,
-                since: Instant::now(),
-            }),
-            None => Arc::new(SystemClock),
         };
         let (device, agent) = start(&directory, behaviour, &clock, &flash).await?;
         Ok(Self {
@@ -146,6 +155,14 @@ impl Terminal {
         }
     }
 
+    /// Has it register at its place with the next call, which is due at once.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn register(&mut self, register: Register) -> Result<()> {
+        Ok(self.agent.register(register).await?)
+    }
+
     /// When to call next, and why.
     #[must_use]
     pub fn next_contact(&self) -> Contact {
@@ -167,6 +184,14 @@ impl Terminal {
     /// The versions that run, by component.
     pub async fn versions(&self) -> BTreeMap<String, Version> {
         self.device.versions().await
+    }
+
+    /// The parameters of a template that are in force; none where it has none.
+    ///
+    /// # Errors
+    /// Where the memory fails, or what is in it is damaged.
+    pub async fn parameters(&self, template: &str) -> Result<Option<Document>> {
+        Ok(self.device.parameters(template).await?)
     }
 
     /// Components whose running version is not whole: none, whatever happened.

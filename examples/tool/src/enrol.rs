@@ -6,7 +6,6 @@ use crate::office::Office;
 use crate::package;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use tms_core::clock::{Clock, SystemClock};
 use tms_core::custody::MainKey;
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::estate::Enrolment;
@@ -70,7 +69,7 @@ pub async fn enrol(office: &Office, root: &PemSigner, new: NewTerminal) -> Resul
         );
     }
     for file in &new.preload {
-        let verified = package::read(file)?.verify(&office.directory.trust()?, SystemClock.now())?;
+        let verified = package::read(file)?.verify(&office.directory.trust()?, office.directory.clock.now())?;
         verified.map_err(|error| crate::refused(format!("{} cannot be preloaded: {error}", file.display())))?;
     }
     let first = office.directory.config.listen.first();
@@ -101,7 +100,7 @@ pub async fn enrol(office: &Office, root: &PemSigner, new: NewTerminal) -> Resul
     let certificate = match &public {
         Some(key) => {
             let period = Period {
-                from: SystemClock.now(),
+                from: office.directory.clock.now(),
                 days: new.days,
             };
             let subject = Subject::Terminal(new.holder.clone());

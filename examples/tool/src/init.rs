@@ -7,7 +7,6 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use tms_core::blob::DirectoryBlobs;
-use tms_core::clock::{Clock, SystemClock};
 use tms_core::entropy::{Entropy, OsEntropy};
 use tms_core::signer::Signer;
 use tms_proto::certificate::{Anchors, Subject};
@@ -29,6 +28,8 @@ pub struct NewEstate {
     pub organisation: String,
     /// The size of its keys, in bits.
     pub bits: usize,
+    /// From when its server's certificate is valid, in seconds since 1970 UTC.
+    pub from: u64,
 }
 
 /// Makes an estate directory at `path`, which must not be there or be empty: root, vendor and server keys, the server's
@@ -76,7 +77,7 @@ pub async fn create(path: &Path, new: &NewEstate) -> Result<Layout> {
         group: "main".into(),
     };
     let period = Period {
-        from: SystemClock.now(),
+        from: new.from,
         days: SERVER_DAYS,
     };
     let certificate = certificate::issue(&root, subject, server.public_key().clone(), period).await?;

@@ -31,7 +31,14 @@ impl Office {
     /// # Errors
     /// Where there is no estate, or it cannot be opened.
     pub async fn open(path: &Path, actor: String) -> Result<Self> {
-        let directory = Directory::open(path, None)?;
+        Self::in_directory(Directory::open(path, None)?, actor).await
+    }
+
+    /// Opens the estate in this directory for `actor`.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub async fn in_directory(directory: Directory, actor: String) -> Result<Self> {
         let store = directory.store().await?;
         let estate = directory.estate_on(Arc::clone(&store))?;
         Ok(Self {
@@ -115,6 +122,18 @@ impl Office {
             }
         }
         Ok(terminals)
+    }
+
+    /// Publishes the package in this file.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is refused.
+    pub async fn publish(&self, path: &Path) -> Result<Package> {
+        let mut file = tokio::fs::File::open(path)
+            .await
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let published = self.estate.publish(&self.actor, &mut file).await?;
+        self.find_package(&published.manifest.to_string()).await
     }
 
     /// All packages.

@@ -209,10 +209,7 @@ async fn case_2_a_batch_is_upgraded_as_its_terminals_call_at_their_own_times() {
     for (done, (time, number)) in times.into_keys().enumerate() {
         let now = tms_core::clock::Clock::now(&*fleet.world.clock);
         fleet.world.clock.advance(time - now);
-        let report = {
-            let line = fleet.world.line("modem");
-            fleet.terminals[number].agent.call(line, TriggerKind::Schedule).await
-        };
+        let report = fleet.call_for(number, TriggerKind::Schedule).await;
         assert_eq!(report.end, CallEnd::Done, "{report}");
         // It is not said to be done before the terminal has said that it runs.
         assert_eq!(fleet.count(task, Slot::Succeeded).await, done as u64);

@@ -8,8 +8,9 @@ use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::entropy::OsEntropy;
 use tms_core::rule::task::{Counts, Slot};
 use tms_core::server::Options;
-use tms_core::store::{Entity, Key, Kind, MemoryStore, Query, Record, Store, TerminalId};
+use tms_core::store::{Entity, Key, Kind, Query, Record, Store, TerminalId};
 use tms_core::task::{Member, Runner, Task};
+use tms_core::transport::{LinkProfile, memory};
 use tms_proto::code::TriggerKind;
 use tms_proto::message::Inventory;
 use tms_proto::secret::Secret;
@@ -23,12 +24,15 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// So many terminals, fresh from the factory, that have checked in once.
     pub(crate) async fn new(count: usize) -> Self {
-        Self::on(Arc::new(MemoryStore::default()), count).await
+        Self::of(World::new().await, count).await
     }
 
     /// The same on this store.
     pub(crate) async fn on(store: Arc<dyn Store>, count: usize) -> Self {
-        let world = World::with(store, Options::default()).await;
+        Self::of(World::with(store, Options::default()).await, count).await
+    }
+
+    async fn of(world: World, count: usize) -> Self {
         let runner = Runner::new(world.store.clone(), world.clock.clone(), Arc::new(OsEntropy));
         let mut fleet = Self {
             world,
@@ -74,12 +78,15 @@ impl Fleet {
     }
 
     pub(crate) async fn call(&mut self, number: usize) -> CallReport {
-        let line = self.world.line(&format!("modem {number}"));
-        let report = self.terminals[number].agent.call(line, TriggerKind::Manual).await;
-        // The server ends the call in a task of its own.
-        for _ in 0..8 {
-            tokio::task::yield_now().await;
-        }
+        self.call_for(number, TriggerKind::Manual).await
+    }
+
+    /// A terminal calls for this reason; the call is over for both when this is.
+    pub(crate) async fn call_for(&mut self, number: usize, trigger: TriggerKind) -> CallReport {
+        let (here, there) = memory::pair();
+        let answered = self.world.answer(there, &format!("modem {number}"), LinkProfile::TCP);
+        let report = self.terminals[number].agent.call(here, trigger).await;
+        answered.await.unwrap();
         report
     }
 

@@ -23,3 +23,11 @@ mod slot;
 mod task;
 mod text;
 mod world;
+
+use std::sync::Arc;
+use tms_core::store::{MemoryStore, Store};
+
+/// The store of the worlds that do not say which.
+fn store() -> (Arc<dyn Store>, world::Place) {
+    (Arc::new(MemoryStore::default()), Box::new(()))
+}

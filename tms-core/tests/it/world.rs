@@ -1,5 +1,6 @@
 //! An estate in memory with a real server, and terminals that do on the line what the test says.
 
+use std::any::Any;
 use std::sync::{Arc, LazyLock};
 use tms_core::blob::MemoryBlobs;
 use tms_core::clock::ManualClock;
@@ -9,9 +10,7 @@ use tms_core::estate::{Actor, Enrolment, Estate};
 use tms_core::pump::Pump;
 use tms_core::server::{Node, Options, Server, Services, TicketKey};
 use tms_core::signer::{PemSigner, Signer};
-use tms_core::store::{
-    ActionId, Assignment, Caller, CheckIn, Event, Holder, Key, MemoryStore, Record, Store, TerminalId,
-};
+use tms_core::store::{ActionId, Assignment, Caller, CheckIn, Event, Holder, Key, Record, Store, TerminalId};
 use tms_core::transport::{Incoming, LinkProfile, PeerInfo, Transport, memory};
 use tms_proto::certificate::{Anchors, Authority, CERTIFICATE_DOMAIN, Certificate, CertificateBody, Date, Subject};
 use tms_proto::code::{ComponentKind, ResultCode, Role, TriggerKind};
@@ -26,6 +25,7 @@ use tms_proto::package::{
 use tms_proto::secret::{Psk, Secret};
 use tms_proto::session::{End, Opening, Presented, TerminalConfig, TerminalEvent, TerminalSession};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 pub(crate) const NOW: u64 = 1_790_000_000;
 pub(crate) const DAY: u64 = 86_400;
@@ -53,11 +53,27 @@ pub(crate) struct World {
     pub(crate) keys: Arc<MemoryKeys>,
     pub(crate) server: Server,
     pub(crate) estate: Estate,
+    place: Option<Place>,
+}
+
+/// What must stay as long as a store is used.
+pub(crate) type Place = Box<dyn Any + Send + Sync>;
+
+/// What a world has beside its store.
+#[derive(Clone)]
+pub(crate) struct Lasting {
+    blobs: Arc<MemoryBlobs>,
+    clock: Arc<ManualClock>,
+    keys: Arc<MemoryKeys>,
 }
 
 impl World {
+    /// A world on the store that these tests are for.
     pub(crate) async fn new() -> Self {
-        Self::with(Arc::new(MemoryStore::default()), Options::default()).await
+        let (store, place) = crate::store();
+        let mut world = Self::with(store, Options::default()).await;
+        world.place = Some(place);
+        world
     }
 
     pub(crate) async fn with(store: Arc<dyn Store>, options: Options) -> Self {
@@ -70,11 +86,33 @@ impl World {
     }
 
     pub(crate) async fn of(store: Arc<dyn Store>, options: Options, entropy: Arc<dyn Entropy>) -> Self {
-        let (blobs, clock, keys) = (
-            Arc::new(MemoryBlobs::new()),
-            Arc::new(ManualClock::new(NOW)),
-            Arc::new(MemoryKeys::new()),
-        );
+        let lasting = Lasting {
+            blobs: Arc::new(MemoryBlobs::new()),
+            clock: Arc::new(ManualClock::new(NOW)),
+            keys: Arc::new(MemoryKeys::new()),
+        };
+        Self::over(store, lasting, options, entropy).await
+    }
+
+    /// What stays of the world when its processes end.
+    #[allow(dead_code, reason = "for stores that can be opened again")]
+    pub(crate) fn lasting(&self) -> Lasting {
+        let Self { blobs, clock, keys, .. } = self;
+        Lasting {
+            blobs: Arc::clone(blobs),
+            clock: Arc::clone(clock),
+            keys: Arc::clone(keys),
+        }
+    }
+
+    /// New processes on `store`, with what is left of others.
+    pub(crate) async fn over(
+        store: Arc<dyn Store>,
+        lasting: Lasting,
+        options: Options,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let Lasting { blobs, clock, keys } = lasting;
         let services = Services {
             store: Arc::clone(&store),
             blobs: Arc::clone(&blobs) as _,
@@ -93,6 +131,7 @@ impl World {
             keys,
             server,
             estate,
+            place: None,
         }
     }
 
@@ -142,14 +181,19 @@ impl World {
     }
 
     /// The server answers a call, in a task of its own.
-    pub(crate) fn answer(&self, transport: impl Transport + 'static, peer: &str, profile: LinkProfile) {
+    pub(crate) fn answer(
+        &self,
+        transport: impl Transport + 'static,
+        peer: &str,
+        profile: LinkProfile,
+    ) -> JoinHandle<()> {
         let server = self.server.clone();
         let incoming = Incoming {
             transport: Box::new(transport),
             peer: PeerInfo::on_line(peer),
             profile,
         };
-        tokio::spawn(async move { server.session(incoming).await });
+        tokio::spawn(async move { server.session(incoming).await })
     }
 
     /// Publishes a package of `content` for the test terminals' model.

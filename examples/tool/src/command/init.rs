@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
+use tms_core::clock::{Clock, SystemClock};
 
 /// Make an estate: keys, the server's certificate, trust store, database, blob directory and configuration.
 #[derive(Args)]
@@ -28,6 +29,7 @@ impl Init {
             &NewEstate {
                 organisation: self.organisation,
                 bits: self.bits,
+                from: SystemClock.now(),
             },
         )
         .await?;

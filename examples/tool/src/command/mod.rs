@@ -32,12 +32,13 @@ use crate::Refused;
 use crate::office::Office;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tms_core::estate::EstateError;
 use tms_core::store::StoreError;
+use tms_program::table::{print_columns, print_table};
 use tms_server::layout::Layout;
 
 /// The operator's tool of a terminal-management system.
@@ -174,6 +175,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Does what the program does with these arguments, its name first, and says on `out` what came of it.
+///
+/// # Errors
+/// Where the arguments are not understood, or it could not be done.
+pub async fn run<A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+    out: &mut impl Write,
+) -> Result<()> {
+    Cli::try_parse_from(arguments)?.run(out).await
+}
+
 fn is_refusal(error: &anyhow::Error) -> bool {
     let refused = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<EstateError>() {
         Some(EstateError::Store(StoreError::Conflict)) | None => cause.is::<Refused>(),
@@ -250,53 +262,9 @@ fn login_name() -> Option<String> {
         .map(|user| user.name)
 }
 
-/// A table for people: columns under a head line, as wide as they need to be.
-fn print_table<const N: usize>(out: &mut impl Write, head: [&str; N], rows: Vec<[String; N]>) -> io::Result<()> {
-    print_rows(out, head, rows)
-}
-
-/// The same of columns that are many: those in which nothing stands but nothing or zeros are left out.
-fn print_columns(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
-    let said = |at: usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(at));
-        cells.any(|cell| !cell.is_empty() && cell != "0")
-    };
-    let kept: Vec<bool> = (0..head.len()).map(said).collect();
-    let pick = |row: Vec<String>| {
-        let cells = row.into_iter().zip(&kept);
-        cells
-            .filter(|(_, kept)| **kept)
-            .map(|(cell, _)| cell)
-            .collect::<Vec<_>>()
-    };
-    let head = pick(head.iter().map(|name| name.replace('_', " ")).collect());
-    if head.is_empty() {
-        return writeln!(out, "nothing");
-    }
-    let rows: Vec<_> = rows.into_iter().map(pick).collect();
-    print_rows(out, head, rows)
-}
-
-fn print_rows<S: AsRef<str>, R: Into<comfy_table::Row>>(
-    out: &mut impl Write,
-    head: impl IntoIterator<Item = S>,
-    rows: Vec<R>,
-) -> io::Result<()> {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table
-        .set_header(head.into_iter().map(|name| name.as_ref().to_uppercase()))
-        .add_rows(rows);
-    table.column_iter_mut().for_each(|column| {
-        column.set_padding((0, 2));
-    });
-    writeln!(out, "{}", table.trim_fmt())
-}
-
 /// A path as it can be typed.
-fn shell(path: &Path) -> String {
+#[must_use]
+pub fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+@%=:,".contains(char);
     if !text.is_empty() && text.chars().all(plain) {

@@ -22,6 +22,22 @@ pub struct Built {
     pub size: u64,
 }
 
+/// Builds the package file `out` of content that is nowhere else, signed by `signer`.
+///
+/// # Errors
+/// Those of [`build`].
+pub async fn build_of(content: &[u8], recipe: Recipe, signer: &PemSigner, out: &Path) -> Result<Built> {
+    let file = out.with_extension("content");
+    fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+    let recipe = Recipe {
+        content: Some(file.clone()),
+        ..recipe
+    };
+    let built = build(&recipe, std::slice::from_ref(signer), &[], out).await?;
+    fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    Ok(built)
+}
+
 /// Builds the package file `out`. `signers` sign it now; keys of which only the ids are in `later` are to sign it off-line
 /// before it is of use.
 ///

@@ -2,19 +2,17 @@
 
 use tms_proto::digest::Digest;
 
-/// The size of a program, in bytes: some megabytes, and no round number.
-pub(crate) const SIZE: usize = 4 * 1024 * 1024 + 77_431;
-
 /// Blocks of which a program is made.
 const BLOCK: usize = 4096;
 
-/// A program of this version: machine code that repeats itself here and there, tables, and texts.
-pub(crate) fn content(component: &str, version: &str) -> Vec<u8> {
-    let mut program = Vec::with_capacity(SIZE + BLOCK);
+/// A program of this version and `size` bytes: machine code that repeats itself here and there, tables, and texts.
+#[must_use]
+pub fn program(component: &str, version: &str, size: usize) -> Vec<u8> {
+    let mut program = Vec::new();
     program.extend_from_slice(b"\x7FELF\x01\x01\x01\0");
     program.extend_from_slice(format!("{component} {version}\0").as_bytes());
     let mut number = 0u32;
-    while program.len() < SIZE {
+    while program.len() < size {
         // Most of a program stays as it was from version to version; a sixteenth of this one does not.
         let changed = number % 16 == 7;
         let seed = if changed {
@@ -35,6 +33,6 @@ pub(crate) fn content(component: &str, version: &str) -> Vec<u8> {
         }
         number += 1;
     }
-    program.truncate(SIZE);
+    program.truncate(size);
     program
 }

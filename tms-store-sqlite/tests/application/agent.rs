@@ -1,0 +1,4 @@
+//! Real terminals.
+
+#[path = "../../../tms-core/tests/it/agent/terminal.rs"]
+pub(crate) mod terminal;
