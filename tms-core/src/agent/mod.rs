@@ -89,9 +89,10 @@ use flash::{Flash, FlashError, read_all};
 use journal::Notebook;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
-use tms_proto::code::{ResultCode, Stage};
-use tms_proto::message::Register;
+use tms_proto::code::{ResultCode, Stage, TriggerKind};
+use tms_proto::message::{Register, Trigger};
 use tms_proto::package::{Installed, MAX_SIGNED, SignedTrust, TrustError, TrustStore};
 use tms_proto::tlv::DecodeError;
 
@@ -218,6 +219,42 @@ impl Agent {
         journal
             .schedule
             .next(now.clock, journal.urgent, wishes.min(), &self.options)
+    }
+
+    /// A call that somebody at the terminal asks for: when it may be made, so that calls by hand are as far apart as the server
+    /// wants them. [`call`](Self::call) does not ask: a program asks before it dials.
+    #[must_use]
+    pub fn by_hand(&self) -> Contact {
+        let gap = self.notebook.journal.schedule.gap(self.clock.now());
+        Contact {
+            wait: Duration::from_secs(gap),
+            trigger: Trigger::of(TriggerKind::Manual),
+        }
+    }
+
+    /// The terminal has settled its transactions: where the server wants to be called after so many settlements, they are
+    /// counted, and [`next_contact`](Self::next_contact) says when it is time.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn settled(&mut self) -> Result<(), AgentError> {
+        if self.notebook.journal.schedule.settled() {
+            self.notebook.save().await?;
+        }
+        Ok(())
+    }
+
+    /// The terminal was switched on: where the server wants to be called then, [`next_contact`](Self::next_contact) says when.
+    /// A restart that the agent itself asked for is none.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn powered_on(&mut self) -> Result<(), AgentError> {
+        let clock = self.clock.now();
+        if self.notebook.journal.schedule.powered_on(clock, &*self.entropy) {
+            self.notebook.save().await?;
+        }
+        Ok(())
     }
 
     /// The server was not reached: there was no line to call over.

@@ -254,13 +254,7 @@ mod tests {
     }
 
     fn plan(sequence: u64, actions: Vec<Action>) -> Plan {
-        let next_contact = NextContact {
-            from: 0,
-            window: 0,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        };
+        let next_contact = NextContact::at(0, 0);
         Plan {
             sequence,
             unchanged: None,

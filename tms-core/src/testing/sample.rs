@@ -69,11 +69,10 @@ pub fn terminal(id: u64) -> Terminal {
         },
         last_check_in: Some(NOW),
         next_contact: Some(NextContact {
-            from: NOW + 86_400,
-            window: 3_600,
             jitter: Some(60),
             redial_delay: Some(30),
             redial_max: Some(5),
+            ..NextContact::at(NOW + 86_400, 3_600)
         }),
         slot: Some(BookedSlot {
             access: "main".to_owned(),

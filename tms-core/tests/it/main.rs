@@ -21,4 +21,5 @@ mod simulation;
 mod slot;
 mod task;
 mod text;
+mod trigger;
 mod world;

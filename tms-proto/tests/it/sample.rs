@@ -76,6 +76,19 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
             }
             .into(),
         ),
+        (
+            "result-ack-triggers",
+            ResultAck {
+                numbers: vec![19],
+                next_contact: Some(NextContact {
+                    after_settlements: Some(3),
+                    power_on: Some(true),
+                    gap: Some(600),
+                    ..next_contact()
+                }),
+            }
+            .into(),
+        ),
         ("text", text().into()),
         (
             "text-receipt",
@@ -319,13 +332,7 @@ fn unchanged_plan() -> Plan {
         actions: vec![],
         texts: vec![],
         wanted: None,
-        next_contact: NextContact {
-            from: TIME + 86_400,
-            window: 600,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        },
+        next_contact: NextContact::at(TIME + 86_400, 600),
         ticket: None,
         not_after: None,
     }
@@ -421,11 +428,10 @@ fn result() -> ActionResult {
 
 fn next_contact() -> NextContact {
     NextContact {
-        from: TIME + 86_400,
-        window: 600,
         jitter: Some(30),
         redial_delay: Some(120),
         redial_max: Some(5),
+        ..NextContact::at(TIME + 86_400, 600)
     }
 }
 

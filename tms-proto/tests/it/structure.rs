@@ -31,7 +31,7 @@ macro_rules! structures {
                 component, target,
             }
             Window { from, until }
-            NextContact { from, window, jitter, redial_delay, redial_max }
+            NextContact { from, window, jitter, redial_delay, redial_max, after_settlements, power_on, gap }
             Ticket { id, key, lifetime }
             PlanAck { sequence, refused }
             Refusal { action, code }
