@@ -224,6 +224,7 @@ fn plan() -> Plan {
         next_contact: NextContact::at(TIME, 60),
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

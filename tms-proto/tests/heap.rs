@@ -135,6 +135,7 @@ fn plan() -> Plan {
             lifetime: 1,
         }),
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

@@ -35,6 +35,9 @@ impl Journal {
         for text in &plan.texts {
             self.text(text.clone());
         }
+        for id in &plan.withdrawn_texts {
+            self.take_back(*id, now.stamp());
+        }
         if plan.unchanged == Some(true) {
             return Taken::Unchanged;
         }
@@ -264,6 +267,7 @@ mod tests {
             next_contact,
             ticket: None,
             not_after: None,
+            withdrawn_texts: Vec::new(),
         }
     }
 

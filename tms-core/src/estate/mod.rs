@@ -63,7 +63,7 @@ pub use replacement::{Cause, MAX_WRONG_CODES, Replacement, ReplacementState};
 pub use rollup::{AsOf, Progress, RollUp};
 pub use task::{StageProgress, TaskCommand, TaskProgress};
 pub use template::{LayerDraft, LayerView};
-pub use text::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
+pub use text::{Audience, DeliveryStatus, Publication, Recall, TextDelivery, TextRecord, TextState};
 pub use whereabouts::{CaseSettings, Registered, Whereabouts};
 
 use crate::blob::{BlobError, BlobStore};

@@ -527,6 +527,8 @@ impl Call<'_> {
         let mut plan = planned.plan;
         plan.texts = text::ready(&pending.known.terminal.record, time);
         let texts = plan.texts.iter().map(|text| text.id).collect();
+        let withdrawn_texts = pending.known.terminal.record.withdrawn_texts.clone();
+        plan.withdrawn_texts.clone_from(&withdrawn_texts);
         plan.ticket = ticket.as_ref().map(|ticket| Ticket {
             id: ticket.id,
             key: ticket.key.clone(),
@@ -560,6 +562,7 @@ impl Call<'_> {
             booking: contact.booking,
             refused: Vec::new(),
             texts,
+            withdrawn_texts,
             elapsed: 0,
         });
         Ok(())

@@ -97,6 +97,7 @@ pub fn plan(
         next_contact,
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     };
     Planned {
         plan,
@@ -117,6 +118,7 @@ pub fn recovery(terminal: &Terminal, next_contact: NextContact) -> Plan {
         next_contact,
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

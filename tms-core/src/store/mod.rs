@@ -43,9 +43,9 @@ pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
     ActionId, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
-    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, MAX_WAITING_TEXTS, NeededRelease, Package, PackageRef,
-    PlanStanding, Record, RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
-    WaitingText,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, MAX_WAITING_TEXTS, MAX_WITHDRAWN_TEXTS, NeededRelease, Package,
+    PackageRef, PlanStanding, Record, RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId,
+    TerminalState, WaitingText,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};

@@ -103,6 +103,7 @@ pub fn terminal(id: u64) -> Terminal {
             from: NOW,
             until: NOW + 86_400,
         }],
+        withdrawn_texts: vec![6, 7],
     }
 }
 

@@ -35,6 +35,8 @@ tlv! {
         pub ticket: Option<Ticket> = 0xA6,
         /// After this time, in seconds since 1970 UTC, actions of this plan that are not begun are not to be begun.
         pub not_after: Option<u64> = 0x87,
+        /// Texts that are taken back: what was not shown yet is not to be.
+        pub withdrawn_texts: Vec<u64> = 0x88,
     }
 
     /// One action.

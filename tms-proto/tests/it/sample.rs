@@ -19,6 +19,14 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         ("plan-unchanged", unchanged_plan().into()),
         ("plan-full", full_plan().into()),
         (
+            "plan-withdrawn-texts",
+            Plan {
+                withdrawn_texts: vec![61, 1 << 40],
+                ..unchanged_plan()
+            }
+            .into(),
+        ),
+        (
             "plan-ack",
             PlanAck {
                 sequence: 4_711,
@@ -96,6 +104,15 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
                 id: 61,
                 status: TextStatus::Confirmed,
                 time: TIME + 60,
+            }
+            .into(),
+        ),
+        (
+            "text-receipt-withdrawn",
+            TextReceipt {
+                id: 61,
+                status: TextStatus::Withdrawn,
+                time: TIME + 90,
             }
             .into(),
         ),
@@ -335,6 +352,7 @@ fn unchanged_plan() -> Plan {
         next_contact: NextContact::at(TIME + 86_400, 600),
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 
@@ -408,6 +426,7 @@ fn full_plan() -> Plan {
             lifetime: 2_592_000,
         }),
         not_after: Some(TIME + 604_800),
+        withdrawn_texts: vec![],
     }
 }
 

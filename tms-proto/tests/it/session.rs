@@ -288,6 +288,7 @@ pub(crate) fn unchanged() -> Plan {
             lifetime: 5_184_000,
         }),
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

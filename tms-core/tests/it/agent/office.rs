@@ -541,6 +541,7 @@ pub(super) fn blank_plan(sequence: u64) -> Plan {
         },
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 
