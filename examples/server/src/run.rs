@@ -59,7 +59,7 @@ impl Running {
     }
 
     /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift,
-    /// lays published texts ready, and carries tasks on.
+    /// seals secrets anew where the key has changed, lays published texts ready, and carries tasks on.
     pub fn behind(&mut self, estate: Estate) {
         let runner = estate.runner();
         let roster = estate.clone();
@@ -76,6 +76,11 @@ impl Running {
         self.keep("drift not judged", move || {
             let estate = drift.clone();
             async move { Ok(estate.judge_drift(PORTION).await?.events == PORTION) }
+        });
+        let secrets = estate.clone();
+        self.keep("secret parameters not sealed anew", move || {
+            let estate = secrets.clone();
+            async move { Ok(estate.advance_parameter_key(PORTION).await? > 0) }
         });
         self.keep("texts not laid ready", move || {
             let estate = estate.clone();

@@ -17,6 +17,7 @@ mod install;
 mod key_load;
 mod notice;
 mod operator;
+mod parameter_key;
 mod parameters;
 mod preview;
 mod proposal;
@@ -53,6 +54,7 @@ pub use install::{
 pub use key_load::{KeyLoad, LoadedKey};
 pub use notice::notice;
 pub use operator::{Account, Grant, NewToken, Operator, Role, SignInError, Verifier};
+pub use parameter_key::ParameterKeyUse;
 pub use parameters::{LayerVersion, ParameterError, ParameterSetRef, Parameters, TemplateVersion};
 pub use preview::{Affected, AffectedPage, Preview, PreviewLine};
 pub use proposal::{Act, MAX_RETIRED, Proposal, Standing};

@@ -192,7 +192,7 @@ impl Cli {
         let Self { common, command } = self;
         match command {
             Command::Init(command) => command.run(out).await,
-            Command::Key(command) => command.run(out).await,
+            Command::Key(command) => command.run(&common, out).await,
             Command::Cert(command) => command.run(&common, out).await,
             Command::Package(command) => command.run(&common, out).await,
             Command::Publish(command) => command.run(&common.office().await?, out).await,
