@@ -58,8 +58,8 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift,
-    /// seals secrets anew where the key has changed, lays published texts ready, and carries tasks on.
+    /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift
+    /// and puts it right, seals secrets anew where the key has changed, lays published texts ready, and carries tasks on.
     pub fn behind(&mut self, estate: Estate) {
         let runner = estate.runner();
         let roster = estate.clone();
@@ -76,6 +76,11 @@ impl Running {
         self.keep("drift not judged", move || {
             let estate = drift.clone();
             async move { Ok(estate.judge_drift(PORTION).await?.events == PORTION) }
+        });
+        let restore = estate.clone();
+        self.keep("drift not put right", move || {
+            let estate = restore.clone();
+            async move { Ok(estate.restore_drifts(PORTION).await? > 0) }
         });
         let secrets = estate.clone();
         self.keep("secret parameters not sealed anew", move || {

@@ -44,7 +44,7 @@ pub use branch::{Branch, Merchant, Site};
 pub use case::{Case, CaseNote, CaseState, Disposition};
 pub use consumer::{Consumer, Delivery};
 pub use daily::{Daily, WITHIN};
-pub use drift::{Drift, DriftItem, DriftPolicy, First, Remedy, ToBring};
+pub use drift::{Drift, DriftItem, DriftPolicy, First};
 pub use enrol::Enrolment;
 pub use expiry::{Expiring, Expiry};
 pub use install::{

@@ -388,6 +388,13 @@ pub enum EventKind {
         /// The package.
         manifest: Digest,
     },
+    /// A terminal was not as it shall be, and is put right without a task.
+    Restored {
+        /// The action.
+        action: ActionId,
+        /// The component or the parameter set.
+        what: String,
+    },
     /// An action was withdrawn.
     Cancelled {
         /// The action.
@@ -485,6 +492,7 @@ impl EventKind {
             Self::Represented { .. } => "represented",
             Self::ReleaseChanged { .. } => "release_changed",
             Self::Queued { .. } => "queued",
+            Self::Restored { .. } => "restored",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",
             Self::InventoryReported => "inventory_reported",

@@ -301,6 +301,10 @@ pub fn events(terminal: u64) -> Vec<Event> {
             state: ReleaseState::Withdrawn,
         },
         EventKind::Queued { action, manifest },
+        EventKind::Restored {
+            action,
+            what: "pay".to_owned(),
+        },
         EventKind::Cancelled { action },
         EventKind::InventoryReported,
         EventKind::Subscribed {
