@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tms_core::estate::{Estate, EstateError};
+use tms_core::estate::{Estate, EstateError, Retention};
 use tms_core::server::Server;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
@@ -59,8 +59,9 @@ impl Running {
     }
 
     /// Does what is done behind the calls, all the time: enters what happens into the roster, opens cases by it, judges drift
-    /// and puts it right, seals secrets anew where the key has changed, lays published texts ready, and carries tasks on.
-    pub fn behind(&mut self, estate: Estate) {
+    /// and puts it right, seals secrets anew where the key has changed, lays published texts ready, carries tasks on, and throws away
+    /// what is older than `keep` says.
+    pub fn behind(&mut self, estate: Estate, keep: Retention) {
         let runner = estate.runner();
         let roster = estate.clone();
         self.keep("roster not brought up to date", move || {
@@ -81,6 +82,11 @@ impl Running {
         self.keep("drift not put right", move || {
             let estate = restore.clone();
             async move { Ok(estate.restore_drifts(PORTION).await? > 0) }
+        });
+        let old = estate.clone();
+        self.keep("nothing old thrown away", move || {
+            let estate = old.clone();
+            async move { Ok(estate.retain(&keep, PORTION).await? > 0) }
         });
         let secrets = estate.clone();
         self.keep("secret parameters not sealed anew", move || {

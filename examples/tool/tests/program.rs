@@ -71,6 +71,7 @@ fn help_is_enough_to_learn_from() {
         ["template", "affected"],
         ["layer", "put"],
         ["drift", "restore"],
+        ["key", "parameter"],
     ] {
         assert!(help(&[command[0], command[1], "--help"]).contains("Usage: tms"));
     }

@@ -14,6 +14,7 @@ mod release;
 mod replacement;
 mod report;
 mod represent;
+mod retention;
 mod scoped;
 mod serial;
 mod server;

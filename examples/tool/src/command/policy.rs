@@ -189,7 +189,6 @@ impl Put {
                 after_settlements: self.after_settlements,
                 at_power_on: self.at_power_on,
                 gap: self.gap,
-                ..CheckInPolicy::default()
             },
             access: self.access,
         })

@@ -104,7 +104,8 @@ impl KeyFile {
         let path = directory.layout.join(&directory.config.files.parameter_key);
         let text = secret::read(&path)?;
         let versions = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
-            let (version, digits) = line.trim().split_once(' ').unwrap_or(("1", line.trim()));
+            let line = line.trim();
+            let (version, digits) = line.split_once(' ').unwrap_or(("1", line));
             let version = version
                 .parse()
                 .with_context(|| format!("{} is malformed", path.display()))?;
