@@ -83,6 +83,11 @@ impl Running {
             let estate = restore.clone();
             async move { Ok(estate.restore_drifts(PORTION).await? > 0) }
         });
+        let notices = estate.clone();
+        self.keep("notices not taken away", move || {
+            let estate = notices.clone();
+            async move { Ok(estate.advance_call_notices(PORTION).await?.events == PORTION) }
+        });
         let old = estate.clone();
         self.keep("nothing old thrown away", move || {
             let estate = old.clone();

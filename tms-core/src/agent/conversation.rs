@@ -300,6 +300,7 @@ impl<'a, 'p> Conversation<'a, 'p> {
         self.recorded = true;
         journal.refused_modes.clear();
         journal.schedule.succeeded(clock);
+        journal.notice = None;
         if self.recovery {
             // Nothing of this call is recorded but that it was made.
             return Ok(self.agent.notebook.save().await?);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tms_proto::code::{ActionKind, ErrorAction, ResultCode, Stage, TextStatus};
 use tms_proto::credential::Remembered;
 use tms_proto::digest::Digest;
-use tms_proto::message::{ActionResult, ErrorEntry, Register, Text, TextReceipt};
+use tms_proto::message::{ActionResult, ErrorEntry, Register, Text, TextReceipt, Trigger};
 use tms_proto::package::Installed;
 use tms_proto::secret::Secret;
 use tracing::warn;
@@ -104,6 +104,9 @@ pub(super) struct Journal {
     /// A registration to be sent.
     #[serde(with = "encoded::each")]
     pub(super) registration: Option<Register>,
+    /// A transaction host said that the terminal is to call.
+    #[serde(with = "encoded::each")]
+    pub(super) notice: Option<Trigger>,
 }
 
 /// A ticket for a call.

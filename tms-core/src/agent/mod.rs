@@ -85,6 +85,7 @@ pub use work::WorkReport;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use action::{Held, View};
+use bytes::Bytes;
 use flash::{Flash, FlashError, read_all};
 use journal::Notebook;
 use std::io;
@@ -216,9 +217,30 @@ impl Agent {
             .actions
             .iter()
             .filter_map(|held| held.download_in(&self.view(held, now)));
-        journal
+        let next = journal
             .schedule
-            .next(now.clock, journal.urgent, wishes.min(), &self.options)
+            .next(now.clock, journal.urgent, wishes.min(), &self.options);
+        match &journal.notice {
+            Some(notice) if !journal.schedule.is_held() => Contact {
+                wait: Duration::ZERO,
+                trigger: notice.clone(),
+            },
+            _ => next,
+        }
+    }
+
+    /// A transaction host said with its answer that the terminal is to call: that is due at once, and is remembered until a
+    /// check-in is recorded. What the notice names the server is told.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn noticed(&mut self, task: Option<u32>, check_code: Option<Bytes>) -> Result<(), AgentError> {
+        self.notebook.journal.notice = Some(Trigger {
+            task,
+            check_code,
+            ..Trigger::of(TriggerKind::TransactionNotice)
+        });
+        Ok(self.notebook.save().await?)
     }
 
     /// A call that somebody at the terminal asks for: when it may be made, so that calls by hand are as far apart as the server

@@ -111,6 +111,7 @@ impl Estate {
         let mut read = self.as_of().await?.sequence;
         read = read.min(self.cases_as_of().await?.sequence);
         read = read.min(self.drift_as_of().await?.sequence);
+        read = read.min(self.call_notices_as_of().await?.sequence);
         let mut after: Option<String> = None;
         loop {
             let consumers = self.consumers(after.as_deref(), BATCH).await?;

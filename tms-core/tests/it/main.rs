@@ -2,6 +2,7 @@
 
 mod agent;
 mod application;
+mod call_notice;
 mod case;
 mod drift;
 mod estate;

@@ -22,6 +22,7 @@ async fn catch_up(world: &World) {
     while world.estate.roll_up(1_000).await.unwrap().events > 0 {}
     while world.estate.advance_cases(1_000).await.unwrap().events > 0 {}
     while world.estate.judge_drift(1_000).await.unwrap().events > 0 {}
+    while world.estate.advance_call_notices(1_000).await.unwrap().events > 0 {}
 }
 
 /// Throws away, some at a time, until nothing is left to be thrown away.

@@ -15,6 +15,7 @@ mod init;
 mod install;
 mod key;
 mod layer;
+mod notice;
 mod operator;
 mod package;
 mod policy;
@@ -144,6 +145,8 @@ enum Command {
     Layer(layer::Layer),
     #[command(subcommand)]
     Drift(drift::Drift),
+    #[command(subcommand)]
+    Notice(notice::Notice),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -224,6 +227,7 @@ impl Cli {
             Command::Template(command) => command.run(&common.office().await?, out).await,
             Command::Layer(command) => command.run(&common.office().await?, out).await,
             Command::Drift(command) => command.run(&common.office().await?, out).await,
+            Command::Notice(command) => command.run(&common.office().await?, out).await,
         }
     }
 }
