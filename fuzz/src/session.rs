@@ -221,15 +221,10 @@ fn plan() -> Plan {
         actions: Vec::new(),
         texts: Vec::new(),
         wanted: None,
-        next_contact: NextContact {
-            from: TIME,
-            window: 60,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        },
+        next_contact: NextContact::at(TIME, 60),
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

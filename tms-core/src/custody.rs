@@ -37,6 +37,9 @@ pub enum CustodyError {
     /// A file of keys that others than its owner may read or write.
     #[error("file of keys may be read or written by others than its owner: make its mode 600")]
     Exposed,
+    /// A version of a key that is not there.
+    #[error("there is no version {0} of the key")]
+    NoVersion(u32),
     /// A file of keys that cannot be understood.
     #[error("file of keys is malformed in line {0}")]
     Malformed(usize),

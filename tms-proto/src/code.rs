@@ -255,6 +255,8 @@ codes! {
         Confirmed = 4 "confirmed",
         /// Refused: too long, or in a character set that the terminal has not got.
         Refused = 5 "refused",
+        /// Taken back before it was shown.
+        Withdrawn = 6 "withdrawn",
     }
 
     /// Why a terminal registers.

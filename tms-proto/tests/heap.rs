@@ -128,19 +128,14 @@ fn plan() -> Plan {
         actions: Vec::new(),
         texts: Vec::new(),
         wanted: None,
-        next_contact: NextContact {
-            from: fixture::NOW,
-            window: 1,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        },
+        next_contact: NextContact::at(fixture::NOW, 1),
         ticket: Some(Ticket {
             id: [3; 16],
             key: Psk::new([4; 32]),
             lifetime: 1,
         }),
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

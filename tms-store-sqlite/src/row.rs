@@ -14,6 +14,8 @@ pub(crate) enum Write {
     Put(Expect, PutRow),
     Remove(Expect, Key),
     Append(EventRow),
+    /// Events up to this number.
+    Forget(i64),
 }
 
 pub(crate) enum PutRow {
@@ -95,6 +97,7 @@ impl Write {
             ),
             Change::Remove(expect, key) => Self::Remove(expect, key),
             Change::Append(event) => Self::Append(EventRow::of(&event)?),
+            Change::Forget(through) => Self::Forget(i64::try_from(through).unwrap_or(i64::MAX)),
         })
     }
 
@@ -102,7 +105,7 @@ impl Write {
     pub(crate) fn expect(&self) -> Option<Expect> {
         match self {
             Self::Put(expect, _) | Self::Remove(expect, _) => Some(*expect),
-            Self::Append(_) => None,
+            Self::Append(_) | Self::Forget(_) => None,
         }
     }
 

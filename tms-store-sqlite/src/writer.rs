@@ -70,6 +70,9 @@ enum Failure {
     Inside(StoreError),
 }
 
+/// Forgets events, but for the newest: what follows it has a higher number.
+const FORGET: &str = "DELETE FROM events WHERE seq <= ?1 AND seq < (SELECT max(seq) FROM events)";
+
 thread_local! {
     /// Pages in the log after this thread's last commit.
     static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
@@ -201,6 +204,7 @@ impl Writer {
         // a name must be free before it is taken: what goes, and what changes its name, goes first
         for (write, there) in writes.iter().zip(&found) {
             match (write, there) {
+                (Write::Forget(through), _) => self.forget(*through)?,
                 (Write::Remove(_, key), Some(_)) => self.delete(key)?,
                 (Write::Put(_, PutRow::Terminal(row)), Some(Found { same_names: false, .. })) => {
                     self.execute("DELETE FROM terminals WHERE id = ?1", [row.id])?;
@@ -211,7 +215,7 @@ impl Writer {
         for (write, there) in writes.iter().zip(&found) {
             match write {
                 Write::Put(_, row) => self.put(row, there.as_ref())?,
-                Write::Remove(..) => {}
+                Write::Remove(..) | Write::Forget(_) => {}
                 Write::Append(event) => self.append(event)?,
             }
         }
@@ -297,7 +301,7 @@ impl Writer {
             Write::Remove(_, Key::Inventory(id)) => self.version(INVENTORY, [key(id.0)]),
             Write::Remove(_, Key::Package(manifest)) => self.version(PACKAGE, [manifest.0]),
             Write::Remove(_, Key::Assignment(id, action)) => self.version(ASSIGNMENT, [key(id.0), key(action.0)]),
-            Write::Append(_) => Ok(None),
+            Write::Append(_) | Write::Forget(_) => Ok(None),
         }
     }
 
@@ -548,6 +552,11 @@ impl Writer {
             "INSERT INTO events (terminal, kind, time, body) VALUES (?1, ?2, ?3, ?4)",
             params![terminal, kind, time, body],
         )
+    }
+
+    /// The newest stays, for its number is what the next one follows.
+    fn forget(&self, through: i64) -> Result<()> {
+        self.execute(FORGET, [through])
     }
 
     fn execute(&self, sql: &str, params: impl Params) -> Result<()> {

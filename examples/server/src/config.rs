@@ -25,6 +25,8 @@ pub struct Config {
     pub contact: Contact,
     /// Bounds.
     pub limits: Limits,
+    /// For how long things are kept.
+    pub retention: Retention,
     /// What is logged.
     pub log: Log,
 }
@@ -111,6 +113,16 @@ pub struct Limits {
     pub cache_megabytes: usize,
 }
 
+/// For how long things are kept, in days; zero is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Events, check-ins among them.
+    pub events: u32,
+    /// Actions that are over.
+    pub actions: u32,
+}
+
 /// A suite by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum SuiteName {
@@ -153,6 +165,16 @@ impl From<Suite> for SuiteName {
     }
 }
 
+impl From<Retention> for tms_core::estate::Retention {
+    fn from(days: Retention) -> Self {
+        let said = |days: u32| Some(days).filter(|days| *days > 0);
+        Self {
+            events: said(days.events),
+            assignments: said(days.actions),
+        }
+    }
+}
+
 impl From<&Contact> for ContactPolicy {
     fn from(contact: &Contact) -> Self {
         Self {
@@ -175,6 +197,7 @@ impl Default for Config {
             files: Files::default(),
             contact: Contact::default(),
             limits: Limits::default(),
+            retention: Retention::default(),
             log: Log::default(),
         }
     }

@@ -143,7 +143,7 @@ async fn serve(args: Args) -> Result<bool> {
         connections(directory.config.limits.sessions),
     )
     .await?;
-    running.behind(&estate);
+    running.behind(&estate, directory.config.retention.into());
     for (address, listen) in running.addresses() {
         say(format_args!("listening on {address}"));
         info!(%address, envelope = listen.envelope.name(), "listening");

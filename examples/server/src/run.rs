@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
-use tms_core::estate::{Estate, EstateError};
+use tms_core::estate::{Estate, EstateError, Retention};
 use tms_core::server::Server;
 use tms_core::transport::Listener;
 use tms_core::transport::proxied::Proxied;
@@ -59,9 +59,9 @@ impl Running {
         self.listeners.spawn(async move { server.serve(&mut listener).await });
     }
 
-    /// Does what is done behind the calls, all the time.
-    pub fn behind(&mut self, estate: &Estate) {
-        for job in jobs(estate) {
+    /// Does what is done behind the calls, all the time, and throws away what is older than `keep` says.
+    pub fn behind(&mut self, estate: &Estate, keep: Retention) {
+        for job in jobs(estate, keep) {
             self.beside.spawn(job.keep());
         }
     }
@@ -108,9 +108,10 @@ struct Job {
 
 type Step = Pin<Box<dyn Future<Output = Result<bool, EstateError>> + Send>>;
 
-/// What is done behind the calls: what happens is entered into the roster, cases are opened by it, drift is judged, published
-/// texts are laid ready, and tasks are carried on.
-fn jobs(estate: &Estate) -> Vec<Job> {
+/// What is done behind the calls: what happens is entered into the roster, cases are opened by it, drift is judged and put right,
+/// secrets are sealed anew where the key has changed, published texts are laid ready, tasks are carried on, and what is older than
+/// `keep` says is thrown away.
+fn jobs(estate: &Estate, keep: Retention) -> Vec<Job> {
     let runner = estate.runner();
     vec![
         Job::new("roster not brought up to date", estate, |estate| async move {
@@ -121,6 +122,18 @@ fn jobs(estate: &Estate) -> Vec<Job> {
         }),
         Job::new("drift not judged", estate, |estate| async move {
             Ok(estate.judge_drift(PORTION).await?.events == PORTION)
+        }),
+        Job::new("drift not put right", estate, |estate| async move {
+            Ok(estate.restore_drifts(PORTION).await? > 0)
+        }),
+        Job::new("notices not taken away", estate, |estate| async move {
+            Ok(estate.advance_call_notices(PORTION).await?.events == PORTION)
+        }),
+        Job::new("secret parameters not sealed anew", estate, |estate| async move {
+            Ok(estate.advance_parameter_key(PORTION).await? > 0)
+        }),
+        Job::new("nothing old thrown away", estate, move |estate| async move {
+            Ok(estate.retain(&keep, PORTION).await? > 0)
         }),
         Job::new("texts not laid ready", estate, |estate| async move {
             Ok(estate.advance_texts(PORTION).await? > 0)
@@ -137,7 +150,7 @@ fn jobs(estate: &Estate) -> Vec<Job> {
 /// # Errors
 /// Where the store fails.
 pub async fn settle(estate: &Estate) -> Result<(), EstateError> {
-    let jobs = jobs(estate);
+    let jobs = jobs(estate, Retention::default());
     // Twice: what one of them does is for others to see.
     for _ in 0..2 {
         for job in &jobs {

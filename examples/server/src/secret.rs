@@ -43,6 +43,22 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Writes a secret in the place of the one in this file, whole or not at all.
+///
+/// # Errors
+/// Where it cannot be written; then the old one is there.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    write(beside, content)?;
+    let moved = fs::rename(beside, path).and_then(|()| match path.parent() {
+        Some(directory) => fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    });
+    moved.with_context(|| format!("cannot write {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +72,9 @@ mod tests {
         let refused = write(&path, b"two").unwrap_err().to_string();
         assert!(refused.contains("never written over"), "{refused}");
         assert_eq!(**read(&path).unwrap(), *"one");
+        replace(&path, b"three").unwrap();
+        assert_eq!(**read(&path).unwrap(), *"three");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -61,9 +61,12 @@ struct Args {
     /// calls when its next contact has come.
     #[arg(long)]
     once: bool,
-    /// Call now, for this reason.
+    /// Call now, for this reason. A call by hand is refused where the server wants them to be further apart.
     #[arg(long, value_name = "REASON", value_parser = trigger_parser())]
     trigger: Option<TriggerKind>,
+    /// Settle so many times first: where the server wants that, the terminal calls after so many settlements.
+    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    settle: u16,
     /// What is logged, to standard error: error, warn, info, debug or trace; or by module.
     #[arg(long, value_name = "FILTER", env = "TMS_LOG", default_value = "warn")]
     log: String,
@@ -111,7 +114,7 @@ Exit status:
   0  the last call went well, and nothing is left to do now
   1  the terminal cannot run: its directory or its memory
   2  wrong command line
-  3  the last call failed: the server was not reached, is busy, or the line was cut
+  3  the last call failed: the server was not reached, is busy, or the line was cut; or it is too soon to call by hand
   4  refused: the server refused the terminal, or could not prove itself to it";
 
 fn trigger_parser() -> impl TypedValueParser<Value = TriggerKind> {
@@ -190,6 +193,16 @@ async fn run(args: Args) -> Result<Outcome> {
         },
     };
     let mut terminal = Terminal::switch_on(directory, behaviour).await?;
+    for _ in 0..args.settle {
+        terminal.settle().await?;
+    }
+    if args.trigger == Some(TriggerKind::Manual) {
+        let by_hand = terminal.by_hand().wait;
+        if !by_hand.is_zero() {
+            say(&format!("TOO SOON call again in {}", span(by_hand)));
+            return Ok(Outcome::Failed);
+        }
+    }
     let dial = dial::dial(&terminal, modem.as_ref(), cable.as_ref(), network)?;
     let mut dial = Troubled::new(
         dial,

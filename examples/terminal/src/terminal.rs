@@ -86,7 +86,8 @@ impl Terminal {
             }
             Err(error) => return Err(error).with_context(|| format!("the memory {} cannot be used", path.display())),
         };
-        let (device, agent) = start(&directory, behaviour, &clock, &flash).await?;
+        let (device, mut agent) = start(&directory, behaviour, &clock, &flash).await?;
+        agent.powered_on().await?;
         Ok(Self {
             directory,
             behaviour,
@@ -167,6 +168,20 @@ impl Terminal {
     #[must_use]
     pub fn next_contact(&self) -> Contact {
         self.agent.next_contact()
+    }
+
+    /// When somebody at the terminal may call.
+    #[must_use]
+    pub fn by_hand(&self) -> Contact {
+        self.agent.by_hand()
+    }
+
+    /// Settles its transactions, as the cashier would.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn settle(&mut self) -> Result<()> {
+        Ok(self.agent.settled().await?)
     }
 
     /// What is under way.

@@ -49,6 +49,7 @@ fn help_is_enough_to_learn_from() {
         "template",
         "layer",
         "drift",
+        "notice",
         "release",
         "floor",
     ];
@@ -71,6 +72,8 @@ fn help_is_enough_to_learn_from() {
         ["template", "affected"],
         ["layer", "put"],
         ["drift", "restore"],
+        ["key", "parameter"],
+        ["notice", "put"],
     ] {
         assert!(help(&[command[0], command[1], "--help"]).contains("Usage: tms"));
     }

@@ -295,10 +295,12 @@ impl<'a, 'p> Conversation<'a, 'p> {
     /// The server has recorded the check-in: what the journal keeps for the case that it had not can go.
     async fn recorded(&mut self) -> Result<(), AgentError> {
         let opened = &self.opened;
+        let clock = self.agent.clock.now();
         let journal = &mut self.agent.notebook.journal;
         self.recorded = true;
         journal.refused_modes.clear();
-        journal.schedule.succeeded();
+        journal.schedule.succeeded(clock);
+        journal.notice = None;
         if self.recovery {
             // Nothing of this call is recorded but that it was made.
             return Ok(self.agent.notebook.save().await?);

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tms_proto::code::{ActionKind, ErrorAction, ResultCode, Stage};
+use tms_proto::code::{ActionKind, ErrorAction, ResultCode, Stage, TextStatus};
 use tms_proto::credential::Remembered;
 use tms_proto::digest::Digest;
-use tms_proto::message::{ActionResult, ErrorEntry, Register, Text, TextReceipt};
+use tms_proto::message::{ActionResult, ErrorEntry, Register, Text, TextReceipt, Trigger};
 use tms_proto::package::Installed;
 use tms_proto::secret::Secret;
 use tracing::warn;
@@ -104,6 +104,9 @@ pub(super) struct Journal {
     /// A registration to be sent.
     #[serde(with = "encoded::each")]
     pub(super) registration: Option<Register>,
+    /// A transaction host said that the terminal is to call.
+    #[serde(with = "encoded::each")]
+    pub(super) notice: Option<Trigger>,
 }
 
 /// A ticket for a call.
@@ -342,6 +345,25 @@ impl Journal {
         }
     }
 
+    /// A text is taken back: where it was not shown yet it never is, and that is said.
+    pub(super) fn take_back(&mut self, id: u64, time: u64) {
+        let waits = self.texts.iter().any(|text| text.id == id);
+        let seen = self.texts_seen.contains(&id);
+        if seen && !waits {
+            return;
+        }
+        self.texts.retain(|text| text.id != id);
+        if !seen {
+            self.texts_seen.push(id);
+            keep_last(&mut self.texts_seen, MAX_LINES);
+        }
+        self.receipt(TextReceipt {
+            id,
+            status: TextStatus::Withdrawn,
+            time,
+        });
+    }
+
     /// Takes down what became of a text.
     pub(super) fn receipt(&mut self, receipt: TextReceipt) {
         self.receipts.push(receipt);
@@ -531,6 +553,32 @@ mod tests {
         assert_eq!(journal.dependencies(&[1, 3]), Dependencies::Pending);
         assert_eq!(journal.dependencies(&[3, 2]), Dependencies::Failed(2));
         assert_eq!(journal.dependencies(&[9]), Dependencies::Failed(9));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_said_once_and_not_of_what_was_shown() {
+        let text = |id| Text {
+            id,
+            title: "title".to_owned(),
+            body: "body".to_owned(),
+            print: None,
+            until: None,
+            confirm: None,
+        };
+        let mut journal = Journal::default();
+        for id in [1, 2] {
+            journal.text(text(id));
+        }
+        journal.texts.retain(|text| text.id != 1);
+        for id in [1, 2, 3, 2, 3] {
+            journal.take_back(id, 5);
+        }
+        let said: Vec<u64> = journal.receipts.iter().map(|receipt| receipt.id).collect();
+        assert_eq!(said, [2, 3]);
+        assert!(journal.receipts.iter().all(|said| said.status == TextStatus::Withdrawn));
+        // One that comes late is not shown, either.
+        journal.text(text(3));
+        assert_eq!(journal.texts, []);
     }
 
     #[test]

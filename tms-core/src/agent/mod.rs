@@ -85,13 +85,15 @@ pub use work::WorkReport;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use action::{Held, View};
+use bytes::Bytes;
 use flash::{Flash, FlashError, read_all};
 use journal::Notebook;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
-use tms_proto::code::{ResultCode, Stage};
-use tms_proto::message::Register;
+use tms_proto::code::{ResultCode, Stage, TriggerKind};
+use tms_proto::message::{Register, Trigger};
 use tms_proto::package::{Installed, MAX_SIGNED, SignedTrust, TrustError, TrustStore};
 use tms_proto::tlv::DecodeError;
 
@@ -215,9 +217,66 @@ impl Agent {
             .actions
             .iter()
             .filter_map(|held| held.download_in(&self.view(held, now)));
-        journal
+        let next = journal
             .schedule
-            .next(now.clock, journal.urgent, wishes.min(), &self.options)
+            .next(now.clock, journal.urgent, wishes.min(), &self.options);
+        match &journal.notice {
+            Some(notice) if !journal.schedule.is_held() => Contact {
+                wait: Duration::ZERO,
+                trigger: notice.clone(),
+            },
+            _ => next,
+        }
+    }
+
+    /// A transaction host said with its answer that the terminal is to call: that is due at once, and is remembered until a
+    /// check-in is recorded. What the notice names the server is told.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn noticed(&mut self, task: Option<u32>, check_code: Option<Bytes>) -> Result<(), AgentError> {
+        self.notebook.journal.notice = Some(Trigger {
+            task,
+            check_code,
+            ..Trigger::of(TriggerKind::TransactionNotice)
+        });
+        Ok(self.notebook.save().await?)
+    }
+
+    /// A call that somebody at the terminal asks for: when it may be made, so that calls by hand are as far apart as the server
+    /// wants them. [`call`](Self::call) does not ask: a program asks before it dials.
+    #[must_use]
+    pub fn by_hand(&self) -> Contact {
+        let gap = self.notebook.journal.schedule.gap(self.clock.now());
+        Contact {
+            wait: Duration::from_secs(gap),
+            trigger: Trigger::of(TriggerKind::Manual),
+        }
+    }
+
+    /// The terminal has settled its transactions: where the server wants to be called after so many settlements, they are
+    /// counted, and [`next_contact`](Self::next_contact) says when it is time.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn settled(&mut self) -> Result<(), AgentError> {
+        if self.notebook.journal.schedule.settled() {
+            self.notebook.save().await?;
+        }
+        Ok(())
+    }
+
+    /// The terminal was switched on: where the server wants to be called then, [`next_contact`](Self::next_contact) says when.
+    /// A restart that the agent itself asked for is none.
+    ///
+    /// # Errors
+    /// Where the memory fails.
+    pub async fn powered_on(&mut self) -> Result<(), AgentError> {
+        let clock = self.clock.now();
+        if self.notebook.journal.schedule.powered_on(clock, &*self.entropy) {
+            self.notebook.save().await?;
+        }
+        Ok(())
     }
 
     /// The server was not reached: there was no line to call over.

@@ -35,6 +35,9 @@ impl Journal {
         for text in &plan.texts {
             self.text(text.clone());
         }
+        for id in &plan.withdrawn_texts {
+            self.take_back(*id, now.stamp());
+        }
         if plan.unchanged == Some(true) {
             return Taken::Unchanged;
         }
@@ -255,13 +258,7 @@ mod tests {
     }
 
     fn plan(sequence: u64, actions: Vec<Action>) -> Plan {
-        let next_contact = NextContact {
-            from: 0,
-            window: 0,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        };
+        let next_contact = NextContact::at(0, 0);
         Plan {
             sequence,
             unchanged: None,
@@ -271,6 +268,7 @@ mod tests {
             next_contact,
             ticket: None,
             not_after: None,
+            withdrawn_texts: Vec::new(),
         }
     }
 

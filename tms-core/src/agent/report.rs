@@ -219,13 +219,7 @@ mod tests {
             bytes: None,
             running: None,
         });
-        report.next_contact = Some(NextContact {
-            from: 1_790_000_040,
-            window: 60,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        });
+        report.next_contact = Some(NextContact::at(1_790_000_040, 60));
         (report.sent, report.received) = (138, 185);
         let expected = "\
 CHECK-IN 17 (schedule)

@@ -1,4 +1,5 @@
-//! When the terminal calls next: the slot that the server gave, and after failures a growing, random wait.
+//! When the terminal calls next: the slot that the server gave, sooner after settlements and at power-on where the server
+//! asks for that, and after failures a growing, random wait.
 
 use super::Options;
 use crate::entropy::Entropy;
@@ -54,6 +55,12 @@ pub(super) struct Schedule {
     failures: u16,
     /// After a failure or a busy answer: not before this.
     hold: Option<Wait>,
+    /// When the last check-in was recorded, by the terminal's clock.
+    recorded: Option<u64>,
+    /// Settlements since then, where the server wants to be called after so many.
+    settlements: u16,
+    /// The terminal was switched on since then, and calls for that after this wait.
+    power_on: Option<Wait>,
 }
 
 impl Schedule {
@@ -66,12 +73,63 @@ impl Schedule {
             .saturating_add(below(entropy, u64::from(jitter) + 1));
         self.told = Some(told);
         self.slot = Some(Wait::new(clock, wait));
+        if told.after_settlements.is_none() {
+            self.settlements = 0;
+        }
+        if told.power_on != Some(true) {
+            self.power_on = None;
+        }
     }
 
-    /// The server recorded a check-in: nothing is held against it.
-    pub(super) const fn succeeded(&mut self) {
+    /// The server recorded a check-in: nothing is held against it, and whatever asked for a call has had it.
+    pub(super) const fn succeeded(&mut self, clock: u64) {
         self.failures = 0;
         self.hold = None;
+        self.recorded = Some(clock);
+        self.settlements = 0;
+        self.power_on = None;
+    }
+
+    /// The terminal has settled. Whether that changes anything.
+    pub(super) fn settled(&mut self) -> bool {
+        let counts = self.told.is_some_and(|told| told.after_settlements.is_some());
+        if counts {
+            self.settlements = self.settlements.saturating_add(1);
+        }
+        counts
+    }
+
+    /// The terminal was switched on. Whether that changes anything. A terminal that is switched on again and again keeps the
+    /// wait that it has, unless its clock does not count any more.
+    pub(super) fn powered_on(&mut self, clock: u64, entropy: &dyn Entropy) -> bool {
+        let wanted = self.told.filter(|told| told.power_on == Some(true));
+        let waits = self.power_on.is_some_and(|wait| !wait.is_broken(clock));
+        let Some(told) = wanted.filter(|_| !waits) else {
+            return false;
+        };
+        self.power_on = Some(Wait::new(clock, below(entropy, u64::from(told.window) + 1)));
+        true
+    }
+
+    /// How long a call has to wait that comes from the terminal's own side: the server wants them to be so far apart.
+    pub(super) fn gap(&self, clock: u64) -> u64 {
+        let gap = self.told.and_then(|told| told.gap);
+        match (gap, self.recorded) {
+            (Some(gap), Some(recorded)) => Wait::new(recorded, gap.into()).left(clock),
+            _ => 0,
+        }
+    }
+
+    /// What asks for a call before the slot, and in how many seconds.
+    fn asked(&self, clock: u64) -> Option<(u64, TriggerKind)> {
+        let gap = self.gap(clock);
+        let wanted = self.told.and_then(|told| told.after_settlements);
+        let settled = wanted.is_some_and(|wanted| self.settlements >= wanted.max(1));
+        let settled = settled.then_some((gap, TriggerKind::SettlementCount));
+        let power_on = self
+            .power_on
+            .map(|wait| (wait.left(clock).max(gap), TriggerKind::PowerOn));
+        settled.into_iter().chain(power_on).min_by_key(|(wait, _)| *wait)
     }
 
     /// A call failed. The wait grows with each, and half of it or more is chance: terminals that failed together do not come
@@ -138,7 +196,11 @@ impl Schedule {
         match &self.slot {
             Some(slot) => {
                 let seconds = slot.left(clock);
-                contact(wish.map_or(seconds, |wish| wish.min(seconds)), TriggerKind::Schedule)
+                let seconds = wish.map_or(seconds, |wish| wish.min(seconds));
+                match self.asked(clock).filter(|(sooner, _)| *sooner <= seconds) {
+                    Some((sooner, kind)) => contact(sooner, kind),
+                    None => contact(seconds, TriggerKind::Schedule),
+                }
             }
             None => contact(options.first_contact, TriggerKind::PowerOn),
         }
@@ -172,12 +234,29 @@ mod tests {
 
     fn slot(from: u64) -> NextContact {
         NextContact {
-            from,
-            window: 600,
             jitter: Some(60),
             redial_delay: Some(30),
             redial_max: Some(4),
+            ..NextContact::at(from, 600)
         }
+    }
+
+    fn asking(after_settlements: Option<u16>, power_on: bool, gap: Option<u32>) -> Schedule {
+        let mut schedule = Schedule::default();
+        let told = NextContact {
+            after_settlements,
+            power_on: power_on.then_some(true),
+            gap,
+            ..slot(5_000)
+        };
+        schedule.tell(told, 1_000, 0, &Fixed(0));
+        schedule.succeeded(0);
+        schedule
+    }
+
+    fn next(schedule: &Schedule, clock: u64) -> (u64, TriggerKind) {
+        let next = schedule.next(clock, false, None, &Options::default());
+        (next.wait.as_secs(), next.trigger.kind)
     }
 
     fn seconds(schedule: &Schedule, clock: u64) -> u64 {
@@ -246,7 +325,7 @@ mod tests {
                 "{wait}"
             );
             seen.insert(wait);
-            schedule.succeeded();
+            schedule.succeeded(0);
             assert_eq!(schedule.next(0, true, None, &options).trigger.kind, TriggerKind::Event);
         }
         assert!(seen.len() > 20);
@@ -268,6 +347,72 @@ mod tests {
         assert_eq!(schedule.next(0, false, None, &options).trigger.retry, None);
         schedule.busy(0, 0, &options, &Fixed(0));
         assert_eq!(seconds(&schedule, 0), 1);
+    }
+
+    #[test]
+    fn settlements_are_counted_where_the_server_wants_that() {
+        let mut schedule = asking(Some(3), false, None);
+        for settled in 1..=3 {
+            assert_eq!(next(&schedule, 10), (3_990, TriggerKind::Schedule), "{settled}");
+            assert!(schedule.settled());
+        }
+        assert_eq!(next(&schedule, 10), (0, TriggerKind::SettlementCount));
+        // A call that failed is tried again as any other, and the count stands until one is recorded.
+        schedule.failed(10, &Options::default(), &Fixed(0));
+        assert_eq!(next(&schedule, 10).1, TriggerKind::Retry);
+        schedule.succeeded(50);
+        assert_eq!(next(&schedule, 50), (3_950, TriggerKind::Schedule));
+        // And it is forgotten with the wish for it.
+        schedule.settled();
+        schedule.tell(slot(5_000), 1_000, 50, &Fixed(0));
+        assert!(!schedule.settled());
+        assert_eq!(schedule.settlements, 0);
+    }
+
+    #[test]
+    fn power_on_is_a_call_by_chance_within_what_the_server_says() {
+        let mut quiet = asking(None, false, None);
+        assert!(!quiet.powered_on(10, &OsEntropy));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            let mut schedule = asking(None, true, None);
+            assert!(schedule.powered_on(10, &OsEntropy));
+            let (wait, kind) = next(&schedule, 10);
+            assert!(wait <= 600 && kind == TriggerKind::PowerOn);
+            // Switched on twice is not drawn twice.
+            assert!(!schedule.powered_on(20, &OsEntropy));
+            assert_eq!(next(&schedule, 10).0, wait);
+            seen.insert(wait);
+        }
+        assert!(seen.len() > 20);
+        // The slot is not put off by it.
+        let mut schedule = asking(None, true, None);
+        assert!(schedule.powered_on(3_999, &Fixed(0xFF)));
+        assert_eq!(next(&schedule, 3_999), (1, TriggerKind::Schedule));
+        // A clock that begins again at every start draws anew.
+        let mut schedule = asking(None, true, None);
+        assert!(schedule.powered_on(1_000, &Fixed(1)) && schedule.powered_on(5, &Fixed(1)));
+    }
+
+    #[test]
+    fn what_the_terminal_wants_itself_is_kept_apart() {
+        let mut schedule = asking(Some(1), true, Some(600));
+        assert_eq!((schedule.gap(0), schedule.gap(200), schedule.gap(600)), (600, 400, 0));
+        schedule.settled();
+        assert_eq!(next(&schedule, 200), (400, TriggerKind::SettlementCount));
+        schedule.powered_on(200, &Fixed(0));
+        assert_eq!(next(&schedule, 600).0, 0);
+        // A clock that went back does not make it longer.
+        let schedule = asking(None, false, Some(600));
+        assert_eq!(
+            Schedule {
+                recorded: Some(9_000),
+                ..schedule
+            }
+            .gap(5),
+            0
+        );
+        assert_eq!(asking(None, false, None).gap(0), 0);
     }
 
     #[test]

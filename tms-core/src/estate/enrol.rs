@@ -86,6 +86,7 @@ impl Estate {
             policy: None,
             resend_parameters: false,
             texts: Vec::new(),
+            withdrawn_texts: Vec::new(),
         };
         let event = self.event(actor, Some(id), EventKind::Enrolled);
         let listed = RosterEntry::of(&terminal, branch.clone());

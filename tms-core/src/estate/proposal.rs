@@ -67,6 +67,11 @@ pub enum Act {
         /// Whether they wait.
         approval: bool,
     },
+    /// Seals secret parameters by another version of the parameter key, and what is there anew.
+    ChangeParameterKey {
+        /// The version.
+        version: u32,
+    },
 }
 
 impl Act {
@@ -75,7 +80,9 @@ impl Act {
     pub const fn permission(&self) -> Permission {
         match self {
             Self::Retire { .. } => Permission::Retire,
-            Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } => Permission::ManageKeys,
+            Self::ChangeIdentity { .. } | Self::ChangeMainKey { .. } | Self::ChangeParameterKey { .. } => {
+                Permission::ManageKeys
+            }
             Self::Blacklist { .. } => Permission::ChangeState,
             Self::ChangeAddress { .. } => Permission::ManageAddresses,
             Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => Permission::ManageTrust,
@@ -88,7 +95,10 @@ impl Act {
             Self::ChangeIdentity { terminal, .. }
             | Self::ChangeMainKey { terminal, .. }
             | Self::Blacklist { terminal } => [*terminal].into(),
-            Self::ChangeAddress { .. } | Self::ChangeTrust { .. } | Self::ChangeApproval { .. } => BTreeSet::new(),
+            Self::ChangeAddress { .. }
+            | Self::ChangeTrust { .. }
+            | Self::ChangeApproval { .. }
+            | Self::ChangeParameterKey { .. } => BTreeSet::new(),
         }
     }
 }
@@ -377,6 +387,7 @@ impl Estate {
             }
             Act::ChangeTrust { trust } => self.trust_changes(trust).await,
             Act::ChangeApproval { approval } => Ok(self.approval_changes(*approval).await?),
+            Act::ChangeParameterKey { version } => self.key_changes(*version).await,
         }
     }
 

@@ -126,7 +126,7 @@ impl Estate {
     }
 }
 
-fn check_target(package: &Package, terminal: &Terminal) -> Result<(), EstateError> {
+pub(super) fn check_target(package: &Package, terminal: &Terminal) -> Result<(), EstateError> {
     if plan::fits(package, terminal) {
         return Ok(());
     }

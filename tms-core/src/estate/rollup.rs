@@ -242,7 +242,10 @@ fn says_more(kind: &EventKind, entry: &RosterEntry) -> bool {
         EventKind::CheckedIn(summary) => {
             summary.inventory || matches!(summary.mode, 1 | 4) || entry.state == TerminalState::Enrolled
         }
-        EventKind::Result { .. } | EventKind::CloneSuspected { .. } | EventKind::Queued { .. } => false,
+        EventKind::Result { .. }
+        | EventKind::CloneSuspected { .. }
+        | EventKind::Queued { .. }
+        | EventKind::Restored { .. } => false,
         _ => true,
     }
 }

@@ -180,6 +180,8 @@ impl Estate {
             if before.as_ref().is_some_and(same) && [0, last].contains(&draft.version) {
                 return Ok(last);
             }
+            let (key, mut changes) = self.key_for(&layer).await?;
+            self.seal_anew(template, &mut layer, key).await?;
             layer.version = next(last, draft.version).ok_or_else(|| there("layer", template, draft.version))?;
             let deed = Deed {
                 act: "layer.put",
@@ -200,7 +202,7 @@ impl Estate {
                 created,
                 actor: actor.name().to_owned(),
             };
-            let changes = vec![Change::Put(Expect::Absent, Document::of(&layer)?.into())];
+            changes.push(Change::Put(Expect::Absent, Document::of(&layer)?.into()));
             match self.commit(actor, &deed, changes).await {
                 Err(StoreError::Conflict) => {}
                 done => return Ok(done.map(|()| version)?),
@@ -326,9 +328,19 @@ impl Estate {
             scope: &draft.scope,
         };
         let keeper = self.secrets.as_ref().ok_or(ParameterError::NoKey)?;
-        let sealed = keeper.seal(place, text).await.map_err(ParameterError::from)?;
+        let version = self.sealing_version().await?;
+        let sealed = keeper.seal(version, place, text).await.map_err(ParameterError::from)?;
+        // One of another version has another fingerprint, and may be the same all the same.
+        let same = match kept {
+            Some(Value::Sealed(kept)) if kept.key == version => kept.fingerprint == sealed.fingerprint,
+            Some(Value::Sealed(kept)) => {
+                let opened = keeper.open(place, kept).await.map_err(ParameterError::from)?;
+                opened.as_str() == text
+            }
+            _ => false,
+        };
         Ok(match kept {
-            Some(Value::Sealed(kept)) if kept.fingerprint == sealed.fingerprint => Value::Sealed(kept.clone()),
+            Some(kept) if same => kept.clone(),
             _ => Value::Sealed(sealed),
         })
     }

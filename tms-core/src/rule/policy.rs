@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tms_proto::message::Window;
+use tms_proto::message::{NextContact, Window};
 
 /// The most openings of a day.
 pub const MAX_HOURS: usize = 8;
@@ -38,8 +38,11 @@ pub struct CheckInPolicy {
     pub redial_max: u16,
     /// Check in after so many settlements as well.
     pub after_settlements: Option<u16>,
-    /// Check in when switched on as well.
+    /// Check in when switched on as well, by chance within [`window`](Self::window): a power failure switches many on at
+    /// once.
     pub at_power_on: bool,
+    /// Calls by hand, after settlements and at power-on come at least so many seconds after the last check-in: 1 to one day.
+    pub gap: Option<u32>,
 }
 
 impl Default for CheckInPolicy {
@@ -55,6 +58,7 @@ impl Default for CheckInPolicy {
             redial_max: 6,
             after_settlements: None,
             at_power_on: false,
+            gap: None,
         }
     }
 }
@@ -162,6 +166,9 @@ pub enum PolicyError {
     /// After no settlements.
     #[error("after zero settlements")]
     Settlements,
+    /// A gap of nothing or of more than a day.
+    #[error("gap out of range: 1 second to one day")]
+    Gap,
 }
 
 impl CheckInPolicy {
@@ -182,11 +189,25 @@ impl CheckInPolicy {
             ((60..=86_400).contains(&self.window), PolicyError::Window),
             (self.redial_delay >= 10 && self.redial_max >= 1, PolicyError::Redial),
             (self.after_settlements != Some(0), PolicyError::Settlements),
+            (self.gap.is_none_or(|gap| (1..=86_400).contains(&gap)), PolicyError::Gap),
         ];
         rules
             .into_iter()
             .find(|(holds, _)| !holds)
             .map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// The contact of a terminal from `from` on.
+    #[must_use]
+    pub fn contact(&self, from: u64) -> NextContact {
+        NextContact {
+            redial_delay: Some(self.redial_delay),
+            redial_max: Some(self.redial_max),
+            after_settlements: self.after_settlements,
+            power_on: self.at_power_on.then_some(true),
+            gap: self.gap,
+            ..NextContact::at(from, self.window)
+        }
     }
 
     /// Whether it asks for days or hours, so that the place's time zone matters.

@@ -8,9 +8,8 @@
 //!
 //! A slot that is not used, because its terminal called at another time, is given back by [`Load::release`].
 
-use super::policy::CheckInPolicy;
 use serde::{Deserialize, Serialize};
-use tms_proto::message::{NextContact, Window};
+use tms_proto::message::Window;
 
 /// Seconds of one counter of the ledger.
 pub const QUARTER: u64 = 900;
@@ -197,20 +196,6 @@ impl Load {
     fn fill(self, capacity: Self) -> u64 {
         let of = |part: u32, whole: u32| u64::from(part).saturating_mul(1_000_000) / u64::from(whole.max(1));
         of(self.seconds, capacity.seconds).max(of(self.calls, capacity.calls))
-    }
-}
-
-impl Slot {
-    /// The slot as a plan says it. The server has spread the calls: the terminal adds nothing by chance.
-    #[must_use]
-    pub const fn contact(&self, policy: &CheckInPolicy) -> NextContact {
-        NextContact {
-            from: self.from,
-            window: policy.window,
-            jitter: None,
-            redial_delay: Some(policy.redial_delay),
-            redial_max: Some(policy.redial_max),
-        }
     }
 }
 

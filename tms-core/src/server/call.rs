@@ -296,6 +296,8 @@ impl Call<'_> {
         let ready = text::ready(&pending.known.terminal.record, time);
         let texts = ready.iter().map(|text| text.id).collect();
         plan.texts.extend(ready);
+        let withdrawn_texts = pending.known.terminal.record.withdrawn_texts.clone();
+        plan.withdrawn_texts.clone_from(&withdrawn_texts);
         plan.ticket = ticket.as_ref().map(|ticket| Ticket {
             id: ticket.id,
             key: ticket.key.clone(),
@@ -329,6 +331,7 @@ impl Call<'_> {
             booking: contact.booking,
             refused: Vec::new(),
             texts,
+            withdrawn_texts,
             elapsed: 0,
         });
         Ok(())

@@ -37,13 +37,10 @@ impl ContactPolicy {
     #[must_use]
     pub fn next(&self, now: u64, chance: u64) -> NextContact {
         let offset = chance.checked_rem(u64::from(self.spread)).unwrap_or_default();
-        NextContact {
-            from: now.saturating_add(u64::from(self.period)).saturating_add(offset),
-            window: self.window,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        }
+        NextContact::at(
+            now.saturating_add(u64::from(self.period)).saturating_add(offset),
+            self.window,
+        )
     }
 }
 
@@ -113,6 +110,7 @@ pub fn plan(
         next_contact,
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     };
     Planned {
         plan,
@@ -133,6 +131,7 @@ pub fn recovery(terminal: &Terminal, next_contact: NextContact) -> Plan {
         next_contact,
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub(super) refused: Vec<Refusal>,
     /// The texts that went with the plan.
     pub(super) texts: Vec<u64>,
+    /// Those that it took back.
+    pub(super) withdrawn_texts: Vec<u64>,
     /// Milliseconds since the call began.
     pub(super) elapsed: u32,
 }
@@ -205,7 +207,7 @@ impl Inner {
             terminal.decoding = decoding(inventory);
             changes.push(inventory_change(before.id, inventory, now));
         }
-        text::taken(&mut terminal, &facts.texts, now);
+        text::taken(&mut terminal, &facts.texts, &facts.withdrawn_texts, now);
         changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
 
         let told = Told {

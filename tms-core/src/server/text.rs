@@ -33,8 +33,15 @@ impl From<&WaitingText> for Text {
     }
 }
 
-/// Takes away what the terminal has got, and what nobody is to see any more.
-pub(super) fn taken(terminal: &mut Terminal, handed: &[u64], now: u64) {
+/// Takes away what the terminal has got, what it was told to be taken back, and what nobody is to see any more. A text that was
+/// taken back while the terminal was given it is taken back with its next call.
+pub(super) fn taken(terminal: &mut Terminal, handed: &[u64], told: &[u64], now: u64) {
+    terminal.withdrawn_texts.retain(|id| !told.contains(id));
+    for id in handed {
+        if !terminal.texts.iter().any(|text| text.id == *id) {
+            terminal.withdraw_text(*id);
+        }
+    }
     terminal
         .texts
         .retain(|text| now < text.until && !handed.contains(&text.id));

@@ -258,7 +258,7 @@ impl State {
             let (expect, key) = match change {
                 Change::Put(expect, record) => (expect, record.key()),
                 Change::Remove(expect, key) => (expect, key.clone()),
-                Change::Append(_) => continue,
+                Change::Append(_) | Change::Forget(_) => continue,
             };
             if !expect.holds(self.version(&key)) {
                 return Err(StoreError::Conflict);
@@ -283,13 +283,22 @@ impl State {
         Ok(())
     }
 
-    /// Writes changes that were checked. Removals go first, so that a holder is free before it is taken.
+    /// Writes changes that were checked. Removals go first, so that a holder is free before it is taken; and events that are
+    /// forgotten, before others are appended.
     fn apply(&mut self, changes: Vec<Change>) {
         for key in changes.iter().filter_map(Change::key) {
             self.forget_names(&key);
         }
+        for change in &changes {
+            if let Change::Forget(through) = change {
+                let newest = self.events.last_key_value().map_or(0, |(newest, _)| *newest);
+                self.events
+                    .retain(|sequence, _| *sequence > *through || *sequence == newest);
+            }
+        }
         for change in changes {
             match change {
+                Change::Forget(_) => {}
                 Change::Put(_, record) => {
                     let key = record.key();
                     if let Record::Terminal(terminal) = &record {

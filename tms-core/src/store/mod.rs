@@ -31,6 +31,9 @@
 //!     branch and id, or of branch, day and id where the filter says when they were seen, those never seen first.
 //! 15. **Tallies** count what the same query would give, at the same moment, by groups in ascending order of their names'
 //!     bytes; a group of none is left out.
+//! 16. **Forgetting.** [`Change::Forget`] removes the events up to a number that were there before the commit, but never the newest
+//!     of them: later events get higher numbers than any before. A page after a number that is forgotten begins with the next
+//!     event that there is.
 
 mod assignment;
 mod document;
@@ -43,9 +46,9 @@ pub use document::{Document, Entity, Kind, after_prefix};
 pub use memory::MemoryStore;
 pub use record::{
     ActionId, BookedSlot, CheckInSummary, Credential, CredentialId, Decoding, Event, EventKind, Holder,
-    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, MAX_WAITING_TEXTS, NeededRelease, Package, PackageRef,
-    PlanStanding, Record, RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId, TerminalState,
-    WaitingText,
+    InventoryRecord, Key, KeyId, MAX_REPRESENTATIONS, MAX_WAITING_TEXTS, MAX_WITHDRAWN_TEXTS, NeededRelease, Package,
+    PackageRef, PlanStanding, Record, RegistrationSummary, RepresentationRef, SealedTicket, Terminal, TerminalId,
+    TerminalState, WaitingText,
 };
 
 pub use roster::{BadBranchPath, BranchPath, Day, Dimension, RosterEntry, RosterFilter, Seen};
@@ -99,16 +102,18 @@ pub enum Change {
     Remove(Expect, Key),
     /// Appends an event.
     Append(Event),
+    /// Removes the events up to this number, but for the newest of all.
+    Forget(Sequence),
 }
 
 impl Change {
-    /// The record that it writes, or `None` for an event.
+    /// The record that it writes, or `None` for events.
     #[must_use]
     pub fn key(&self) -> Option<Key> {
         match self {
             Self::Put(_, record) => Some(record.key()),
             Self::Remove(_, key) => Some(key.clone()),
-            Self::Append(_) => None,
+            Self::Append(_) | Self::Forget(_) => None,
         }
     }
 }

@@ -126,10 +126,27 @@ pub struct Terminal {
     /// Texts that wait for it, at most [`MAX_WAITING_TEXTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<WaitingText>,
+    /// Texts that it has and that are to be taken back, at most [`MAX_WITHDRAWN_TEXTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn_texts: Vec<u64>,
+}
+
+impl Terminal {
+    /// Has a text taken back with the terminal's next call.
+    pub(crate) fn withdraw_text(&mut self, id: u64) {
+        let told = &mut self.withdrawn_texts;
+        told.retain(|other| *other != id);
+        told.push(id);
+        let excess = told.len().saturating_sub(MAX_WITHDRAWN_TEXTS);
+        told.drain(..excess);
+    }
 }
 
 /// The most texts that wait for a terminal: each is read and written with it at every check-in.
 pub const MAX_WAITING_TEXTS: usize = 4;
+
+/// The most texts that a terminal is told to be taken back; of more, the newest.
+pub const MAX_WITHDRAWN_TEXTS: usize = 16;
 
 /// A text that waits for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -378,6 +395,13 @@ pub enum EventKind {
         /// The package.
         manifest: Digest,
     },
+    /// A terminal was not as it shall be, and is put right without a task.
+    Restored {
+        /// The action.
+        action: ActionId,
+        /// The component or the parameter set.
+        what: String,
+    },
     /// An action was withdrawn.
     Cancelled {
         /// The action.
@@ -476,6 +500,7 @@ impl EventKind {
             Self::Represented { .. } => "represented",
             Self::ReleaseChanged { .. } => "release_changed",
             Self::Queued { .. } => "queued",
+            Self::Restored { .. } => "restored",
             Self::Cancelled { .. } => "cancelled",
             Self::CheckedIn(_) => "checked_in",
             Self::InventoryReported => "inventory_reported",

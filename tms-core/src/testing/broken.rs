@@ -89,6 +89,10 @@ enum Defect {
     NeverIsLongAgo,
     /// Counts fewer than there are.
     TallyIsCut,
+    /// Does not know how to forget events.
+    ForgetsNothing,
+    /// Forgets one event more than it is told.
+    ForgetsTooMuch,
 }
 
 use Defect::*;
@@ -132,6 +136,8 @@ const DEFECTS: &[(Defect, &str)] = &[
     (BranchByName, "the_roster_is_listed_and_counted"),
     (NeverIsLongAgo, "the_roster_is_listed_and_counted"),
     (TallyIsCut, "the_roster_is_listed_and_counted"),
+    (ForgetsNothing, "forgotten_events_are_gone_and_the_newest_stays"),
+    (ForgetsTooMuch, "forgotten_events_are_gone_and_the_newest_stays"),
 ];
 
 #[test]
@@ -556,7 +562,7 @@ impl BrokenStore {
                 for change in changes {
                     let expect = match &change {
                         Change::Put(expect, _) | Change::Remove(expect, _) => *expect,
-                        Change::Append(_) => Expect::Any,
+                        Change::Append(_) | Change::Forget(_) => Expect::Any,
                     };
                     if let Some(key) = change.key() {
                         let there = self.inner.get(&key).await?;
@@ -572,6 +578,19 @@ impl BrokenStore {
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 self.inner.commit(blind).await
+            }
+            ForgetsNothing | ForgetsTooMuch => {
+                let more = |change| match change {
+                    Change::Forget(through) => Change::Forget(through.saturating_add(1)),
+                    other => other,
+                };
+                let (forgets, mut others): (Vec<_>, Vec<_>) = changes
+                    .into_iter()
+                    .partition(|change| matches!(change, Change::Forget(_)));
+                if self.defect == ForgetsTooMuch {
+                    others.extend(forgets.into_iter().map(more));
+                }
+                self.inner.commit(others).await
             }
             HoldersInOrder => {
                 let rehearsal = replay(self.log()).await;

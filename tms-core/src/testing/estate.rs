@@ -256,13 +256,7 @@ pub async fn the_roster_follows_its_terminals(store: Arc<dyn Store>) {
         panic!("{id}")
     };
     terminal.state = TerminalState::Active;
-    terminal.next_contact = Some(NextContact {
-        from: sample::NOW,
-        window: 60,
-        jitter: None,
-        redial_delay: None,
-        redial_max: None,
-    });
+    terminal.next_contact = Some(NextContact::at(sample::NOW, 60));
     let changes = vec![
         Change::Put(Expect::Version(found.version), (*terminal).into()),
         Change::Append(sample::checked_in(id.0, clock_now(&clock))),

@@ -69,11 +69,10 @@ pub fn terminal(id: u64) -> Terminal {
         },
         last_check_in: Some(NOW),
         next_contact: Some(NextContact {
-            from: NOW + 86_400,
-            window: 3_600,
             jitter: Some(60),
             redial_delay: Some(30),
             redial_max: Some(5),
+            ..NextContact::at(NOW + 86_400, 3_600)
         }),
         slot: Some(BookedSlot {
             access: "main".to_owned(),
@@ -104,6 +103,7 @@ pub fn terminal(id: u64) -> Terminal {
             from: NOW,
             until: NOW + 86_400,
         }],
+        withdrawn_texts: vec![6, 7],
     }
 }
 
@@ -301,6 +301,10 @@ pub fn events(terminal: u64) -> Vec<Event> {
             state: ReleaseState::Withdrawn,
         },
         EventKind::Queued { action, manifest },
+        EventKind::Restored {
+            action,
+            what: "pay".to_owned(),
+        },
         EventKind::Cancelled { action },
         EventKind::InventoryReported,
         EventKind::Subscribed {

@@ -4,10 +4,10 @@ use crate::agent::terminal::{FACTORY, Kit, Terminal};
 use crate::world::{NOW, World, operator};
 use tms_core::agent::slot::SelfTest;
 use tms_core::custody::{MainKey, MemoryKeys};
-use tms_core::estate::{Account, Branch, Drift, EstateError, Grant, Operator, Permission, Remedy, Role};
+use tms_core::estate::{Account, Branch, Drift, DriftPolicy, EstateError, Grant, Operator, Permission, Role};
 use tms_core::rule::drift::{Class, Item, Response};
 use tms_core::rule::template::{Definition, Document, Kind, Parameter, Template};
-use tms_core::store::{ActionId, BranchPath, Caller, TerminalId};
+use tms_core::store::{ActionId, BranchPath, Caller, EventKind, TerminalId};
 use tms_proto::code::{ComponentKind, TriggerKind};
 use tms_proto::digest::Digest;
 use tms_proto::secret::Secret;
@@ -97,9 +97,27 @@ impl Setting {
             .unwrap();
     }
 
-    async fn restore(&self, item: &Item) -> Result<Remedy, EstateError> {
+    async fn restore(&self, item: &Item) -> Result<ActionId, EstateError> {
         let caller = Caller::Id(self.id);
         self.world.estate.restore_drift(&operator(), &caller, item).await
+    }
+
+    /// Follows the policy; for how many terminals.
+    async fn restored(&self) -> u32 {
+        self.judged().await;
+        self.world.estate.restore_drifts(10).await.unwrap()
+    }
+
+    /// What the terminal's set says now.
+    async fn host(&self) -> String {
+        let set = self.terminal.device.parameters("pay").await.unwrap().unwrap();
+        set.parameters[0].value.clone()
+    }
+
+    async fn policy(&self, change: impl FnOnce(&mut DriftPolicy)) {
+        let mut policy = self.world.estate.drift_policy().await.unwrap();
+        change(&mut policy);
+        self.world.estate.put_drift_policy(&operator(), policy).await.unwrap();
     }
 
     async fn counts(&self) -> Vec<(String, u64)> {
@@ -147,14 +165,8 @@ async fn a_foreign_application_is_found_and_can_be_accepted() {
         []
     );
 
-    // It can be removed, by whoever plans.
-    let removal = Remedy::Removal {
-        component: "game".to_owned(),
-    };
-    assert_eq!(setting.restore(&game).await.unwrap(), removal);
-    let (bring, next) = estate.drift_to_bring(&operator(), &head(), None, 10).await.unwrap();
-    assert_eq!((bring.len(), &bring[0].remedy, next), (1, &removal, None));
-
+    // The policy only reports it, and nothing removes it.
+    assert_eq!(estate.restore_drifts(10).await.unwrap(), 0);
     setting.accept(&game).await;
     assert_eq!(setting.judged().await, None);
     assert_eq!(setting.counts().await, []);
@@ -166,6 +178,92 @@ async fn a_foreign_application_is_found_and_can_be_accepted() {
         .unwrap();
     setting.call().await;
     assert_eq!(setting.only().await, (game, Class::OnSiteEdit, Some(Response::Report)));
+}
+
+#[tokio::test]
+async fn a_foreign_application_is_removed_where_the_policy_says_so() {
+    let mut setting = Setting::new().await;
+    setting.policy(|policy| policy.policy.foreign = Response::Restore).await;
+    let game = Item::Component("game".to_owned());
+    for _ in 0..2 {
+        let device = &setting.terminal.device;
+        device
+            .provision("game", ComponentKind::Application, "6.6", 0, b"game")
+            .await
+            .unwrap();
+        setting.call().await;
+        assert_eq!(
+            setting.only().await,
+            (game.clone(), Class::Foreign, Some(Response::Restore))
+        );
+        assert_eq!(setting.restored().await, 1);
+        assert_eq!(
+            (setting.judged().await, setting.restored().await),
+            (None, 0),
+            "it is under way"
+        );
+        setting.call().await;
+        setting.live().await;
+        assert!(!setting.terminal.device.versions().await.contains_key("game"));
+        assert_eq!(setting.judged().await, None);
+    }
+    let events = setting.world.events().await.into_iter();
+    let restored = events.filter(|event| matches!(&event.kind, EventKind::Restored { what, .. } if what == "game"));
+    assert_eq!(restored.count(), 2);
+    let acts = setting.world.estate.audit(&operator(), 0, 100).await.unwrap();
+    let by_policy = acts.iter().filter(|entry| entry.operator == "drift policy");
+    assert_eq!(by_policy.count(), 2);
+
+    // A set that nobody brought is removed by nobody: it is reported, and looked at once.
+    let set = Document {
+        template: "alien".to_owned(),
+        ..document("x:1")
+    };
+    setting.terminal.device.provision_parameters(&set).await.unwrap();
+    setting.call().await;
+    let alien = Item::Parameters("alien".to_owned());
+    assert_eq!(
+        setting.only().await,
+        (alien.clone(), Class::Foreign, Some(Response::Restore))
+    );
+    assert_eq!((setting.restored().await, setting.restored().await), (1, 0));
+    assert_eq!(
+        setting.only().await,
+        (alien.clone(), Class::Foreign, Some(Response::Report))
+    );
+    let refused = setting.restore(&alien).await;
+    assert!(matches!(refused, Err(EstateError::Invalid(..))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_comes_to_nothing_is_reported_in_the_end() {
+    let mut setting = Setting::new().await;
+    let manifest = setting.world.publish(b"version 2", 2).await;
+    setting.world.queue(setting.id, &manifest).await;
+    setting
+        .policy(|policy| policy.policy.failed_task = Response::Restore)
+        .await;
+    setting.terminal.kit.self_test = SelfTest::Fails;
+    let mut restored = 0;
+    for _ in 0..6 {
+        setting.call().await;
+        setting.live().await;
+        restored += setting.restored().await;
+    }
+    assert_eq!(restored, 3);
+    assert_eq!(
+        setting.only().await,
+        (bank(), Class::FailedTask, Some(Response::Report))
+    );
+    // An operator may all the same.
+    setting.terminal.kit.self_test = SelfTest::Passes;
+    setting.restore(&bank()).await.unwrap();
+    setting.call().await;
+    setting.live().await;
+    assert_eq!(
+        (setting.terminal.version().await.as_str(), setting.judged().await),
+        ("2.0", None)
+    );
 }
 
 #[tokio::test]
@@ -209,15 +307,24 @@ async fn a_change_on_site_is_found_with_its_time() {
         setting.only().await,
         (pay(), Class::OnSiteEdit, Some(Response::Restore))
     );
-    let estate = &setting.world.estate;
-    let (bring, _) = estate.drift_to_bring(&operator(), &head(), None, 10).await.unwrap();
-    let remedy = Remedy::Parameters {
-        name: "pay".to_owned(),
-        digest: Some(wanted),
-    };
-    assert_eq!((bring[0].terminal, &bring[0].remedy), (setting.id, &remedy));
+    // The estate brings it by itself, once.
+    assert_eq!(setting.restored().await, 1);
+    assert_eq!(setting.restored().await, 0);
+    assert_eq!(
+        setting.judged().await.unwrap().items[0].finding.response,
+        Some(Response::Report)
+    );
+    setting.live().await;
+    assert_eq!(setting.judged().await, None);
+    assert_eq!(setting.host().await, "a:1");
 
-    // Changed back, it is what it shall be.
+    // Changed again and again, it is brought again; changed back on site, it is what it shall be.
+    let device = &setting.terminal.device;
+    device.change_on_site("pay", "host", "mine:8", NOW).await.unwrap();
+    setting.call().await;
+    assert_eq!(setting.restored().await, 1);
+    setting.live().await;
+    assert_eq!((setting.host().await, setting.judged().await), ("a:1".to_owned(), None));
     let device = &setting.terminal.device;
     device.change_on_site("pay", "host", "a:1", NOW).await.unwrap();
     setting.call().await;
@@ -243,7 +350,7 @@ async fn a_failed_task_is_found_and_can_be_tried_again() {
     assert_eq!((finding.desired, finding.reported), expected);
 
     let again = setting.restore(&bank()).await.unwrap();
-    assert_eq!(again, Remedy::Queued(ActionId(2)));
+    assert_eq!(again, ActionId(2));
     assert_eq!(setting.judged().await, None, "it is under way again");
     setting.terminal.kit.self_test = SelfTest::Passes;
     setting.call().await;
@@ -259,12 +366,10 @@ async fn a_failed_task_is_found_and_can_be_tried_again() {
         .unwrap();
     setting.call().await;
     assert_eq!(setting.only().await, (bank(), Class::Old, Some(Response::Restore)));
-    let estate = &setting.world.estate;
-    let (bring, _) = estate.drift_to_bring(&operator(), &head(), None, 10).await.unwrap();
-    assert_eq!(bring[0].remedy, Remedy::Queued(ActionId(3)));
-    // Said again, it is the same action.
-    let (bring, _) = estate.drift_to_bring(&operator(), &head(), None, 10).await.unwrap();
-    assert_eq!(bring[0].remedy, Remedy::Queued(ActionId(3)));
+    assert_eq!(setting.restored().await, 1);
+    assert_eq!(setting.judged().await, None, "it is under way");
+    // Said again, nothing is done twice.
+    assert_eq!(setting.restored().await, 0);
     setting.call().await;
     setting.live().await;
     assert_eq!(setting.terminal.version().await, "2.0");

@@ -2,6 +2,7 @@
 
 mod agent;
 mod application;
+mod call_notice;
 mod case;
 mod drift;
 mod estate;
@@ -14,6 +15,7 @@ mod release;
 mod replacement;
 mod report;
 mod represent;
+mod retention;
 mod rollout;
 mod scoped;
 mod serial;
@@ -22,6 +24,7 @@ mod simulation;
 mod slot;
 mod task;
 mod text;
+mod trigger;
 mod world;
 
 use std::sync::Arc;

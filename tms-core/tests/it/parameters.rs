@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tms_core::custody::ParameterKey;
 use tms_core::entropy::OsEntropy;
 use tms_core::estate::{
-    Account, Actor, Branch, Enrolment, Estate, EstateError, Grant, LayerDraft, Merchant, Operator, ParameterError,
+    Account, Act, Actor, Branch, Enrolment, Estate, EstateError, Grant, LayerDraft, Merchant, Operator, ParameterError,
     Permission, Relation, Role, Site,
 };
 use tms_core::rule::template::{Charset, Definition, Document, FaultKind, Kind, Level, Origin, Scope, Shown, Template};
-use tms_core::store::{BranchPath, Caller, Change, Document as Stored, Expect, Query, Record, TerminalId};
+use tms_core::store::{BranchPath, Caller, Change, Document as Stored, Expect, Query, Record, TerminalId, Versioned};
 use tms_proto::digest::Digest;
 use tms_proto::secret::Secret;
 use zeroize::Zeroizing;
@@ -352,6 +352,93 @@ async fn secrets_are_sealed_at_rest_and_shown_nowhere() {
     let other = ParameterKey::new(&Secret::new([8; 32]), Arc::new(OsEntropy));
     let other = world.estate.clone().with_secrets(Arc::new(other)).parameters();
     assert!(matches!(other.document(&set).await, Err(ParameterError::Custody(_))));
+}
+
+/// All layers that are kept, as they stand in the store.
+async fn layers(world: &World) -> Vec<String> {
+    let query = Query::Documents {
+        kind: tms_core::store::Kind::named("layer"),
+        prefix: String::new(),
+        after: None,
+    };
+    let page = world.store.list(&query, 100).await.unwrap().into_iter();
+    let body = |found: Versioned<Record>| match found.record {
+        Record::Document(document) => document.body,
+        other => panic!("{other:?}"),
+    };
+    page.map(body).collect()
+}
+
+#[tokio::test]
+async fn two_operators_go_over_to_another_key_and_terminals_see_nothing_of_it() {
+    let Setting { world, east, .. } = setting().await;
+    let key = |byte| ParameterKey::new(&Secret::new([byte; 32]), Arc::new(OsEntropy));
+    let second = Secret::new([8; 32]);
+    let estate = world
+        .estate
+        .clone()
+        .with_secrets(Arc::new(key(7).with_version(2, &second)));
+    let write = async |password: &str| {
+        let layer = draft(Scope::head_office(), &[("password", password)]);
+        estate.put_layer(&operator(), "pay", &layer).await.unwrap()
+    };
+    let first = write("s3cr3t-1").await;
+    let pinned = estate.parameters().prepare(east[0], "pay", None).await.unwrap();
+    assert_eq!((first, write("s3cr3t-2").await), (1, 2));
+    assert_eq!(estate.parameter_key().await.unwrap().version, 1);
+
+    let change = |version| Act::ChangeParameterKey { version };
+    // Whoever has no such key cannot seal by it.
+    let unknown = estate.propose(&operator(), change(3), "rotation").await.unwrap_err();
+    assert!(matches!(unknown, EstateError::Unknown(..)), "{unknown}");
+    let proposal = estate.propose(&operator(), change(2), "rotation").await.unwrap();
+    let alone = estate.approve(&operator(), &proposal.id).await.unwrap_err();
+    assert!(matches!(alone, EstateError::SecondOperator), "{alone}");
+    assert_eq!(estate.advance_parameter_key(1).await.unwrap(), 0);
+    estate.approve(&Actor::trusted("wang"), &proposal.id).await.unwrap();
+
+    // What is written from now on is sealed by the new one, and the same is still the same.
+    assert!(layers(&world).await.iter().all(|layer| !layer.contains("\"key\":2")));
+    assert_eq!(write("s3cr3t-2").await, 2);
+    let kept = LayerDraft {
+        values: [
+            ("password".to_owned(), None),
+            ("header".to_owned(), Some("A".to_owned().into())),
+        ]
+        .into(),
+        ..draft(Scope::head_office(), &[])
+    };
+    assert_eq!(estate.put_layer(&operator(), "pay", &kept).await.unwrap(), 3);
+    let sealed = async |world: &World| {
+        let layers = layers(world).await;
+        let secret = layers.iter().filter(|layer| layer.contains("sealed"));
+        let secret: Vec<_> = secret.map(|layer| layer.contains("\"key\":2")).collect();
+        secret
+    };
+    let now = sealed(&world).await;
+    assert_eq!((now.len(), now.iter().filter(|new| **new).count()), (3, 1));
+    // A terminal that is to get what was pinned gets it meanwhile, and behind it.
+    let before = estate.parameters().document(&pinned).await.unwrap();
+    while estate.advance_parameter_key(1).await.unwrap() > 0 {
+        assert_eq!(estate.parameters().document(&pinned).await.unwrap(), before);
+    }
+    assert!(sealed(&world).await.iter().all(|new| *new));
+    let standing = estate.parameter_key().await.unwrap();
+    assert_eq!((standing.version, standing.sealing, standing.sealed), (2, false, 2));
+
+    // Then the old key may go: the new one alone opens everything.
+    let alone = key(9).with_version(2, &second);
+    let old_gone = world.estate.clone().with_secrets(Arc::new(alone));
+    assert_eq!(old_gone.parameters().document(&pinned).await.unwrap(), before);
+    let newest = old_gone.parameters().prepare(east[0], "pay", None).await.unwrap();
+    let document = old_gone.parameters().document(&newest).await.unwrap();
+    assert!(String::from_utf8_lossy(&document).contains("s3cr3t-2"));
+    let new_gone = world.estate.clone().with_secrets(Arc::new(key(7))).parameters();
+    assert!(matches!(
+        new_gone.document(&pinned).await,
+        Err(ParameterError::Custody(_))
+    ));
+    estate.verify_audit(None).await.unwrap();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tms_core::rule::name::Aliases;
 use tms_core::rule::text::{Message, TextError};
 use tms_core::store::{Caller, Change, Expect, InventoryRecord, MAX_WAITING_TEXTS, TerminalId};
 use tms_proto::code::TriggerKind;
-use tms_proto::message::{Capabilities, Inventory};
+use tms_proto::message::{Capabilities, Inventory, PlanAck};
 
 fn words(title: &str, body: &str) -> Message {
     Message {
@@ -92,6 +92,83 @@ async fn a_text_is_shown_at_a_terminal_and_told_of() {
     lay_ready(&world).await;
     assert_eq!(world.known(id).await.terminal.record.texts, []);
     assert_eq!(counts(&world, &text).await, shown);
+}
+
+#[tokio::test]
+async fn a_withdrawn_text_is_taken_back_where_it_was_not_shown() {
+    let world = World::new().await;
+    let (waits, mut later) = terminal(&world, "0001").await;
+    let (has, mut holder) = terminal(&world, "0002").await;
+    let (shows, mut shown) = terminal(&world, "0003").await;
+    let text = approved(&world, words("Closed", "We are closed on Friday.")).await;
+    let everywhere = Audience::Branch { under: path("/") };
+    world
+        .estate
+        .publish_text(&operator(), text.id, everywhere.clone())
+        .await
+        .unwrap();
+    lay_ready(&world).await;
+    for terminal in [&mut holder, &mut shown] {
+        let report = terminal.agent.call(world.line("modem 1"), TriggerKind::PowerOn).await;
+        assert!(report.recorded, "{report}");
+    }
+    shown.work().await;
+    // What was published again is not laid ready behind its end.
+    let again = world.estate.publish_text(&operator(), text.id, everywhere).await;
+    assert!(again.is_ok());
+    world.estate.withdraw_text(&operator(), text.id).await.unwrap();
+    lay_ready(&world).await;
+    assert_eq!(counts(&world, &text).await, of([("waiting", 2), ("withdrawn", 1)]));
+    assert_eq!(world.known(waits).await.terminal.record.texts, []);
+    assert_eq!(world.known(has).await.terminal.record.withdrawn_texts, [text.id]);
+    assert_eq!(world.known(shows).await.terminal.record.withdrawn_texts, [text.id]);
+
+    // Power fails before it shows the text, and the receipt comes with the call that takes it back.
+    let mut holder = holder.kit.after_power_loss(7).start().await;
+    for terminal in [&mut later, &mut holder, &mut shown] {
+        let report = terminal.agent.call(world.line("modem 1"), TriggerKind::Schedule).await;
+        assert!(report.recorded, "{report}");
+    }
+    assert_eq!(counts(&world, &text).await, of([("displayed", 1), ("withdrawn", 2)]));
+    for terminal in [&mut later, &mut holder] {
+        terminal.work().await;
+        assert_eq!(terminal.device.shown(), []);
+    }
+    for id in [waits, has, shows] {
+        assert_eq!(world.known(id).await.terminal.record.withdrawn_texts, [0; 0]);
+    }
+    let report = holder.agent.call(world.line("modem 1"), TriggerKind::Schedule).await;
+    assert!(report.recorded, "{report}");
+    assert_eq!(counts(&world, &text).await, of([("displayed", 1), ("withdrawn", 2)]));
+}
+
+/// It is withdrawn in the middle of the call that brings it: the next one takes it back.
+#[tokio::test]
+async fn a_text_that_is_withdrawn_in_a_call_is_taken_back_with_the_next() {
+    let world = World::new().await;
+    let id = world.enrol("0001").await;
+    let mut terminal = crate::world::Terminal::new(id);
+    let text = approved(&world, words("Closed", "We are closed on Friday.")).await;
+    world
+        .estate
+        .publish_text(&operator(), text.id, Audience::Terminal { terminal: id })
+        .await
+        .unwrap();
+    lay_ready(&world).await;
+    let (line, report) = (world.line("modem 1"), terminal.report());
+    let mut call = terminal.begin(line, &report);
+    let plan = call.plan().await.unwrap();
+    assert_eq!(plan.texts.len(), 1);
+    world.estate.withdraw_text(&operator(), text.id).await.unwrap();
+    lay_ready(&world).await;
+    let sequence = plan.sequence;
+    call.send(PlanAck {
+        sequence,
+        refused: Vec::new(),
+    });
+    call.bye().await;
+    let known = world.known(id).await.terminal.record;
+    assert_eq!((known.texts.len(), known.withdrawn_texts), (0, vec![text.id]));
 }
 
 async fn enrol(world: &World, serial: &str, at: &str) -> TerminalId {

@@ -35,6 +35,8 @@ tlv! {
         pub ticket: Option<Ticket> = 0xA6,
         /// After this time, in seconds since 1970 UTC, actions of this plan that are not begun are not to be begun.
         pub not_after: Option<u64> = 0x87,
+        /// Texts that are taken back: what was not shown yet is not to be.
+        pub withdrawn_texts: Vec<u64> = 0x88,
     }
 
     /// One action.
@@ -115,6 +117,15 @@ tlv! {
         pub redial_delay: Option<u32> = 0x83,
         /// The most tries in the slot.
         pub redial_max: Option<u16> = 0x84,
+        /// Call after so many settlements, too.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        pub after_settlements: Option<u16> = 0x85,
+        /// Call when switched on, too: by chance within `window` seconds.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        pub power_on: Option<bool> = 0x86,
+        /// Calls by hand, after settlements and at power-on come no sooner than so many seconds after the last check-in.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        pub gap: Option<u32> = 0x87,
     }
 
     /// A ticket for the next handshake (§4.6).
@@ -177,6 +188,23 @@ impl Precondition {
     pub const CHARGING: u16 = 0x08;
     /// The terminal is on a network that costs nothing.
     pub const UNMETERED: u16 = 0x10;
+}
+
+impl NextContact {
+    /// A slot that begins at `from` and stays open for `window` seconds, and nothing else.
+    #[must_use]
+    pub const fn at(from: u64, window: u32) -> Self {
+        Self {
+            from,
+            window,
+            jitter: None,
+            redial_delay: None,
+            redial_max: None,
+            after_settlements: None,
+            power_on: None,
+            gap: None,
+        }
+    }
 }
 
 impl Window {

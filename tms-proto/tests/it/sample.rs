@@ -19,6 +19,14 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         ("plan-unchanged", unchanged_plan().into()),
         ("plan-full", full_plan().into()),
         (
+            "plan-withdrawn-texts",
+            Plan {
+                withdrawn_texts: vec![61, 1 << 40],
+                ..unchanged_plan()
+            }
+            .into(),
+        ),
+        (
             "plan-ack",
             PlanAck {
                 sequence: 4_711,
@@ -76,6 +84,19 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
             }
             .into(),
         ),
+        (
+            "result-ack-triggers",
+            ResultAck {
+                numbers: vec![19],
+                next_contact: Some(NextContact {
+                    after_settlements: Some(3),
+                    power_on: Some(true),
+                    gap: Some(600),
+                    ..next_contact()
+                }),
+            }
+            .into(),
+        ),
         ("text", text().into()),
         (
             "text-receipt",
@@ -83,6 +104,15 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
                 id: 61,
                 status: TextStatus::Confirmed,
                 time: TIME + 60,
+            }
+            .into(),
+        ),
+        (
+            "text-receipt-withdrawn",
+            TextReceipt {
+                id: 61,
+                status: TextStatus::Withdrawn,
+                time: TIME + 90,
             }
             .into(),
         ),
@@ -319,15 +349,10 @@ fn unchanged_plan() -> Plan {
         actions: vec![],
         texts: vec![],
         wanted: None,
-        next_contact: NextContact {
-            from: TIME + 86_400,
-            window: 600,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        },
+        next_contact: NextContact::at(TIME + 86_400, 600),
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 
@@ -403,6 +428,7 @@ fn full_plan() -> Plan {
             lifetime: 2_592_000,
         }),
         not_after: Some(TIME + 604_800),
+        withdrawn_texts: vec![],
     }
 }
 
@@ -423,11 +449,10 @@ fn result() -> ActionResult {
 
 fn next_contact() -> NextContact {
     NextContact {
-        from: TIME + 86_400,
-        window: 600,
         jitter: Some(30),
         redial_delay: Some(120),
         redial_max: Some(5),
+        ..NextContact::at(TIME + 86_400, 600)
     }
 }
 

@@ -281,19 +281,14 @@ pub(crate) fn unchanged() -> Plan {
         actions: Vec::new(),
         texts: Vec::new(),
         wanted: None,
-        next_contact: NextContact {
-            from: fixture::NOW + 86_400,
-            window: 3_600,
-            jitter: None,
-            redial_delay: None,
-            redial_max: None,
-        },
+        next_contact: NextContact::at(fixture::NOW + 86_400, 3_600),
         ticket: Some(Ticket {
             id: [3; 16],
             key: Psk::new([4; 32]),
             lifetime: 5_184_000,
         }),
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

@@ -24,14 +24,14 @@ macro_rules! structures {
             DeviceState { unsettled, busy, battery, charging, flash, ram, tampered, boots, boot_reason }
             Memory { total, free }
             ErrorEntry { time, code, vendor_code, text }
-            Plan { sequence, unchanged, actions, texts, wanted, next_contact, ticket, not_after }
+            Plan { sequence, unchanged, actions, texts, wanted, next_contact, ticket, not_after, withdrawn_texts }
             Action {
                 id, kind, manifest, manifest_size, object, size, representation, base, depends_on, download, install,
                 preconditions, min_battery, restart, forced, prompt, on_error, priority, retry_delay, max_attempts, grant,
                 component, target, max_postponed,
             }
             Window { from, until }
-            NextContact { from, window, jitter, redial_delay, redial_max }
+            NextContact { from, window, jitter, redial_delay, redial_max, after_settlements, power_on, gap }
             Ticket { id, key, lifetime }
             PlanAck { sequence, refused }
             Refusal { action, code }

@@ -6,7 +6,6 @@ use crate::time::show;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::io::Write;
-use tms_core::estate::Remedy;
 use tms_core::rule::drift::Item;
 use tms_core::store::{BranchPath, Caller};
 
@@ -21,7 +20,7 @@ pub(super) enum Drift {
     },
     /// What the terminal has is right from now on.
     Accept(Which),
-    /// The terminal gets what it shall have: a package is queued again.
+    /// The terminal gets what it shall have: its package or parameter set is brought again, or what is foreign is removed.
     Restore(Which),
 }
 
@@ -78,12 +77,12 @@ impl Drift {
             }
             Self::Restore(which) => {
                 let (terminal, item) = which.find(office).await?;
-                let what = match estate.restore_drift(actor, &terminal, &item).await? {
-                    Remedy::Queued(action) => format!("queued again, as action {}", action.0),
-                    Remedy::Parameters { .. } => "wanted: a task has to bring the parameter set".to_owned(),
-                    Remedy::Removal { .. } => "wanted: a task has to remove it".to_owned(),
-                };
-                writeln!(out, "{} of {} is {what}", which.name, which.terminal)?;
+                let action = estate.restore_drift(actor, &terminal, &item).await?;
+                writeln!(
+                    out,
+                    "{} of {} is put right by action {action}",
+                    which.name, which.terminal
+                )?;
             }
         }
         Ok(())

@@ -172,6 +172,7 @@ fn words(kind: &EventKind) -> String {
         EventKind::ReleaseChanged { manifest, state } => format!("package {} is {state}", manifest.short()),
         EventKind::Represented { manifest } => format!("made package {} smaller", manifest.short()),
         EventKind::Queued { action, manifest } => format!("queued package {} as action {action} for", manifest.short()),
+        EventKind::Restored { action, what } => format!("put {what} right by action {action} of"),
         EventKind::Cancelled { action } => format!("withdrew action {action} of"),
         EventKind::CheckedIn(summary) => {
             let mode = match summary.mode {

@@ -1,14 +1,17 @@
 //! `tms key`.
 
-use super::shell;
+mod parameter;
+
+use super::{Common, shell};
 use crate::key::{DEFAULT_BITS, generate_file, public_pem, read_public};
 use anyhow::Result;
 use clap::Subcommand;
+use parameter::Parameter;
 use std::io::Write;
 use std::path::PathBuf;
 use tms_core::signer::Signer;
 
-/// Make and show RSA keys.
+/// Make and show RSA keys, and go over to another key of secret parameters.
 #[derive(Subcommand)]
 pub(super) enum Key {
     /// Make a private key, in a new file that only you may read (PKCS#8 PEM, mode 600).
@@ -24,11 +27,15 @@ pub(super) enum Key {
         /// A private key, a public key (PEM), or a certificate.
         file: PathBuf,
     },
+    /// Go over to another key of secret parameters.
+    #[command(subcommand)]
+    Parameter(Parameter),
 }
 
 impl Key {
-    pub(super) async fn run(self, out: &mut impl Write) -> Result<()> {
+    pub(super) async fn run(self, common: &Common, out: &mut impl Write) -> Result<()> {
         match self {
+            Self::Parameter(command) => command.run(&common.office().await?, out).await?,
             Self::New { file, bits } => {
                 let signer = generate_file(&file, bits).await?;
                 writeln!(

@@ -15,6 +15,7 @@ mod init;
 mod install;
 mod key;
 mod layer;
+mod notice;
 mod operator;
 mod package;
 mod policy;
@@ -145,6 +146,8 @@ enum Command {
     Layer(layer::Layer),
     #[command(subcommand)]
     Drift(drift::Drift),
+    #[command(subcommand)]
+    Notice(notice::Notice),
 }
 
 /// Runs the program with the arguments that it was given, and says how it went.
@@ -204,7 +207,7 @@ impl Cli {
         let Self { common, command } = self;
         match command {
             Command::Init(command) => command.run(out).await,
-            Command::Key(command) => command.run(out).await,
+            Command::Key(command) => command.run(&common, out).await,
             Command::Cert(command) => command.run(&common, out).await,
             Command::Package(command) => command.run(&common, out).await,
             Command::Publish(command) => command.run(&common.office().await?, out).await,
@@ -236,6 +239,7 @@ impl Cli {
             Command::Template(command) => command.run(&common.office().await?, out).await,
             Command::Layer(command) => command.run(&common.office().await?, out).await,
             Command::Drift(command) => command.run(&common.office().await?, out).await,
+            Command::Notice(command) => command.run(&common.office().await?, out).await,
         }
     }
 }

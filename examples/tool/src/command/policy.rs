@@ -72,6 +72,15 @@ pub(super) struct Put {
     /// How often it dials at most.
     #[arg(long, value_name = "COUNT", default_value_t = 6)]
     tries: u16,
+    /// Check in after so many settlements, too.
+    #[arg(long, value_name = "COUNT")]
+    after_settlements: Option<u16>,
+    /// Check in when switched on, too.
+    #[arg(long)]
+    at_power_on: bool,
+    /// Seconds that calls by hand, after settlements and at power-on are apart from the check-in before, at least.
+    #[arg(long, value_name = "SECONDS")]
+    gap: Option<u32>,
 }
 
 /// Say what access numbers and endpoints carry.
@@ -137,9 +146,10 @@ impl Policy {
                         format!("{} s ± {} s", timing.period, timing.tolerance),
                         show_days(timing.days),
                         hours.join(","),
+                        show_triggers(&timing),
                     ]
                 });
-                let head = ["name", "branch", "for", "access", "every", "days", "hours"];
+                let head = ["name", "branch", "for", "access", "every", "days", "hours", "also"];
                 print_table(out, head, rows.collect())?;
             }
             Self::Remove { name } => {
@@ -176,7 +186,9 @@ impl Put {
                 window: self.window.checked_mul(60).context("too many minutes")?,
                 redial_delay: self.redial,
                 redial_max: self.tries,
-                ..CheckInPolicy::default()
+                after_settlements: self.after_settlements,
+                at_power_on: self.at_power_on,
+                gap: self.gap,
             },
             access: self.access,
         })
@@ -233,6 +245,17 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// What brings a call forward, and how far such calls are apart.
+fn show_triggers(policy: &CheckInPolicy) -> String {
+    let settlements = policy
+        .after_settlements
+        .map(|count| format!("after {count} settlements"));
+    let power_on = policy.at_power_on.then(|| "at power-on".to_owned());
+    let gap = policy.gap.map(|seconds| format!("{seconds} s apart"));
+    let said = [settlements, power_on, gap];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn read_days(names: &[String]) -> Result<Days> {

@@ -144,8 +144,14 @@ impl Text {
             }
             Self::Show { id } => print(office, number(&id)?, out).await?,
             Self::Withdraw { id } => {
-                estate.withdraw_text(actor, number(&id)?).await?;
-                writeln!(out, "text {id} is published no more")?;
+                let id = number(&id)?;
+                estate.withdraw_text(actor, id).await?;
+                while estate.advance_texts(u32::MAX).await? > 0 {}
+                writeln!(
+                    out,
+                    "text {id:016x} is published no more; terminals that have it and did not show it give it back with their next check-in"
+                )?;
+                print(office, id, out).await?;
             }
         }
         Ok(())

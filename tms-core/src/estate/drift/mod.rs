@@ -6,8 +6,8 @@
 
 mod answer;
 mod record;
+mod restore;
 
-pub use answer::{Remedy, ToBring};
 pub use record::{Drift, DriftItem, DriftPolicy, First};
 
 use super::access::{Actor, Permission};
@@ -150,7 +150,8 @@ impl Estate {
         self.settle(case, wanted, &BTreeSet::new(), common).await
     }
 
-    /// Judges, follows the policy, and gives what is to be written. `asked` are the things that an operator wants put right.
+    /// Judges, accepts what the policy accepts, and gives what is to be written. `asked` are the things that an operator has put
+    /// right.
     async fn settle(
         &self,
         case: Case,
@@ -287,9 +288,10 @@ fn concerned(events: &[(Sequence, Event)]) -> BTreeMap<TerminalId, BTreeSet<Acti
     for (_, event) in events {
         let Some(id) = event.terminal else { continue };
         let action = match &event.kind {
-            EventKind::Queued { action, .. } | EventKind::Cancelled { action } | EventKind::Result { action, .. } => {
-                Some(*action)
-            }
+            EventKind::Queued { action, .. }
+            | EventKind::Restored { action, .. }
+            | EventKind::Cancelled { action }
+            | EventKind::Result { action, .. } => Some(*action),
             EventKind::CheckedIn(summary) if summary.inventory => None,
             EventKind::InventoryReported | EventKind::Retired | EventKind::Moved { .. } => None,
             _ => continue,

@@ -70,15 +70,15 @@ pub struct DriftItem {
     pub finding: Finding,
     /// When it was found first, in seconds since 1970 UTC.
     pub since: u64,
-    /// An operator wants it put right.
+    /// An operator has had it put right.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wanted: bool,
 }
 
 impl DriftItem {
-    /// Whether the terminal is to get what it shall have.
+    /// Whether the policy has the terminal get what it shall have.
     pub(super) fn is_restored(&self) -> bool {
-        self.wanted || self.finding.response == Some(Response::Restore)
+        self.finding.response == Some(Response::Restore)
     }
 }
 
@@ -181,21 +181,36 @@ impl Wanted {
     /// Takes in how an assignment stands. Said again, or late, it means the same.
     pub(super) fn learn(&mut self, assignment: &Assignment) {
         if let Order::Remove { component } = &assignment.order {
-            let gone = Item::Component(component.clone());
-            self.wants.retain(|want| want.item != gone || !is_confirmed(assignment));
+            let mut want = self.taken(Item::Component(component.clone()));
+            want.learn(assignment, None, None);
+            if !is_confirmed(assignment) || want.action > assignment.action {
+                self.wants.push(want);
+            }
+            return;
         }
         let Some((item, digest, manifest)) = brings(&assignment.order) else {
             return;
         };
-        let place = self.wants.iter().position(|want| want.item == item);
-        let mut want = match place {
-            Some(place) => self.wants.remove(place),
-            None => Want::of(item, None),
-        };
-        want.learn(assignment, digest, manifest);
+        let mut want = self.taken(item);
+        want.learn(assignment, Some(digest), manifest);
         if want.target.digest.is_some() {
             self.wants.push(want);
         }
+    }
+
+    /// What is wanted of something, to be changed and put back.
+    fn taken(&mut self, item: Item) -> Want {
+        match self.wants.iter().position(|want| want.item == item) {
+            Some(place) => self.wants.remove(place),
+            None => Want::of(item, None),
+        }
+    }
+
+    /// It cannot be put right: whoever sees it reported has to say what to do.
+    pub(super) fn give_up(&mut self, item: &Item) {
+        let mut want = self.taken(item.clone());
+        want.restores = MAX_RESTORES;
+        self.wants.push(want);
     }
 
     /// Takes what a terminal reports first for what it came with.
@@ -271,14 +286,16 @@ impl Wanted {
         desired
     }
 
-    /// Whether the estate may bring this again by itself. What is as it shall be begins anew.
+    /// Whether the estate may bring this again by itself: not while it does, and not for ever. What is as it shall be begins
+    /// anew.
     pub(super) fn judge(&mut self, finding: &mut Finding) {
         let Some(want) = self.wants.iter_mut().find(|want| want.item == finding.item) else {
             return;
         };
         match finding.class {
             Class::Expected => want.restores = 0,
-            _ if want.restores >= MAX_RESTORES && finding.response == Some(Response::Restore) => {
+            _ if finding.response != Some(Response::Restore) => {}
+            _ if want.target.under_way || want.restores >= MAX_RESTORES => {
                 finding.response = Some(Response::Report);
             }
             _ => {}
@@ -305,35 +322,36 @@ impl Want {
         }
     }
 
-    fn learn(&mut self, assignment: &Assignment, digest: Digest, manifest: Option<Digest>) {
+    /// `digest` is what it comes to; none where it is removed.
+    fn learn(&mut self, assignment: &Assignment, digest: Option<Digest>, manifest: Option<Digest>) {
         let action = assignment.action;
         if action <= self.through || action < self.action && !is_confirmed(assignment) {
             return;
         }
         if action < self.action {
             // A late truth: it was there, and the newer action goes on.
-            self.confirmed = Some(digest);
-            self.remember(digest);
+            self.confirmed = digest;
+            digest.into_iter().for_each(|digest| self.remember(digest));
             return;
         }
         if action > self.action {
-            let again = self.target.digest == Some(digest);
+            let again = self.target.digest == digest;
             self.restores = if again { self.restores.saturating_add(1) } else { 0 };
             if let Some(before) = self.target.digest.filter(|_| !again) {
                 self.remember(before);
             }
-            (self.action, self.target.digest, self.manifest) = (action, Some(digest), manifest);
+            (self.action, self.target.digest, self.manifest) = (action, digest, manifest);
         }
         self.target.under_way = !assignment.closed;
         self.target.failed = false;
         if is_confirmed(assignment) {
-            (self.confirmed, self.target.digest) = (Some(digest), Some(digest));
+            (self.confirmed, self.target.digest) = (digest, digest);
         } else if matches!(
             assignment.standing.state,
             State::Cancelled { .. } | State::Superseded { .. }
         ) {
             // Nobody wants it any more: what was there before shall be there.
-            self.remember(digest);
+            digest.into_iter().for_each(|digest| self.remember(digest));
             if self.target.digest != self.confirmed {
                 (self.target.digest, self.manifest) = (self.confirmed, None);
             }
@@ -405,6 +423,34 @@ mod tests {
         let mut wanted = Wanted::new(TerminalId(1));
         wanted.learn(&assignment(1, 1, Cancelled, true));
         assert_eq!(wanted.wants, []);
+    }
+
+    #[test]
+    fn a_removal_is_under_way_until_it_is_done() {
+        let removal = |action, stage, closed| Assignment {
+            order: Order::Remove {
+                component: "pay".to_owned(),
+            },
+            ..assignment(action, 1, stage, closed)
+        };
+        // Of what nobody asked for nothing is left when it is gone.
+        let mut wanted = Wanted::new(TerminalId(1));
+        wanted.learn(&removal(1, Stage::Accepted, false));
+        assert_eq!(target(&wanted), (None, true, false));
+        wanted.learn(&removal(1, Stage::RunningConfirmed, true));
+        assert_eq!(wanted.wants, []);
+        // One that fails is known to have failed, and is not begun for ever.
+        for action in 2..=5 {
+            wanted.learn(&removal(action, Stage::Rejected, true));
+            assert_eq!(target(&wanted), (None, false, true), "{action}");
+        }
+        assert_eq!(wanted.wants[0].restores, MAX_RESTORES + 1);
+        // One that is withdrawn leaves what was there.
+        let mut wanted = Wanted::new(TerminalId(1));
+        wanted.learn(&assignment(1, 1, Stage::RunningConfirmed, true));
+        wanted.learn(&removal(2, Stage::Accepted, false));
+        wanted.learn(&removal(2, Stage::Cancelled, true));
+        assert_eq!(target(&wanted), (Some(1), false, false));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Publishing lays a text ready with each terminal that it is for, some at a time, behind the operator's back
 //! ([`Estate::advance_texts`]). A check-in brings it along, and has nothing more to read for that.
 
+mod recall;
 mod record;
 
-pub use record::{Audience, DeliveryStatus, Publication, TextDelivery, TextRecord, TextState};
+pub use record::{Audience, DeliveryStatus, Publication, Recall, TextDelivery, TextRecord, TextState};
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
@@ -48,6 +49,7 @@ impl Estate {
             author: actor.name().to_owned(),
             written: self.clock.now(),
             state: TextState::Draft,
+            recall: None,
         };
         let deed = deed("text.write", &record, json!({ "message": record.message }));
         self.commit(actor, &deed, vec![put(None, &record)?]).await?;
@@ -73,12 +75,17 @@ impl Estate {
         .await
     }
 
-    /// Withdraws a text: it is published no more.
+    /// Withdraws a text: it is published no more. Where it waits for a terminal it is taken away, and where a terminal has it and
+    /// did not show it yet, the terminal's next check-in takes it back: [`advance_texts`](Self::advance_texts) sees to both.
     ///
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`].
     pub async fn withdraw_text(&self, actor: &Actor, id: u64) -> Result<TextRecord, EstateError> {
         self.change_text(actor, id, "text.withdraw", |record, (by, at)| {
+            let published = matches!(record.state, TextState::Approved { .. });
+            if published && at < record.message.until {
+                record.recall = Some(Recall::default());
+            }
             record.state = TextState::Withdrawn { by, at };
             Ok(())
         })
@@ -128,29 +135,25 @@ impl Estate {
         Ok(publication)
     }
 
-    /// Lays published texts ready with at most `limit` terminals, and at most 64, in one commit; gives how many were looked at. To be
-    /// called from time to time, by any number of nodes, and again at once while it is not zero.
+    /// Takes withdrawn texts back from at most `limit` terminals, and at most 64, or lays published ones ready with so many, in one
+    /// commit; gives how many were looked at. To be called from time to time, by any number of nodes, and again at once while it is
+    /// not zero.
     ///
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn advance_texts(&self, limit: u32) -> Result<u32, EstateError> {
         let mut limit = limit.min(BATCH);
+        if limit == 0 {
+            return Ok(0);
+        }
         for _ in 0..ATTEMPTS {
-            let open = Query::Marked {
-                kind: Publication::KIND,
-                mark: "open".to_owned(),
-                prefix: String::new(),
-                after: None,
+            let step = match self.recall_step(limit).await? {
+                Some(step) => Some(step),
+                None => self.publication_step(limit).await?,
             };
-            let Some(found) = list::<Publication>(&*self.store, &open, 1).await?.into_iter().next() else {
+            let Some((changes, count)) = step else {
                 return Ok(0);
             };
-            let Versioned {
-                version,
-                record: mut publication,
-            } = found;
-            let (mut changes, count) = self.lay_ready(&mut publication, limit).await?;
-            changes.push(put(Some(version), &publication)?);
             match self.store.commit(changes).await {
                 // one of so many called meanwhile: fewer are easier
                 Err(StoreError::Conflict) => limit = (limit / 2).max(1),
@@ -162,6 +165,26 @@ impl Estate {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// The next step of a publication, and with how many terminals it is; none where all is laid ready.
+    async fn publication_step(&self, limit: u32) -> Result<Option<(Vec<Change>, u32)>, StoreError> {
+        let open = Query::Marked {
+            kind: Publication::KIND,
+            mark: "open".to_owned(),
+            prefix: String::new(),
+            after: None,
+        };
+        let Some(found) = list::<Publication>(&*self.store, &open, 1).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let Versioned {
+            version,
+            record: mut publication,
+        } = found;
+        let (mut changes, count) = self.lay_ready(&mut publication, limit).await?;
+        changes.push(put(Some(version), &publication)?);
+        Ok(Some((changes, count)))
     }
 
     async fn lay_ready(&self, publication: &mut Publication, limit: u32) -> Result<(Vec<Change>, u32), StoreError> {

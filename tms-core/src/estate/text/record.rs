@@ -18,7 +18,7 @@ pub enum TextState {
         /// When, in seconds since 1970 UTC.
         at: u64,
     },
-    /// It is published no more. What lies ready with terminals is still shown.
+    /// It is published no more, and what was not shown yet is taken back.
     Withdrawn {
         /// Who withdrew it.
         by: String,
@@ -42,6 +42,17 @@ pub struct TextRecord {
     pub written: u64,
     /// How far it has come.
     pub state: TextState,
+    /// It is being taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<Recall>,
+}
+
+/// How far a text has been taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Recall {
+    /// The last terminal that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TerminalId>,
 }
 
 /// Whom a text is published to.
@@ -112,6 +123,8 @@ pub enum DeliveryStatus {
     Refused,
     /// The terminal has it.
     Received,
+    /// It was taken back before it was shown.
+    Withdrawn,
     /// It was shown.
     Displayed,
     /// It was printed.
@@ -130,6 +143,7 @@ impl DeliveryStatus {
             Self::Unsuitable => "unsuitable",
             Self::Refused => "refused",
             Self::Received => "received",
+            Self::Withdrawn => "withdrawn",
             Self::Displayed => "displayed",
             Self::Printed => "printed",
             Self::Confirmed => "confirmed",
@@ -144,6 +158,7 @@ impl DeliveryStatus {
             TextStatus::Printed => Self::Printed,
             TextStatus::Confirmed => Self::Confirmed,
             TextStatus::Refused => Self::Refused,
+            TextStatus::Withdrawn => Self::Withdrawn,
             _ => return None,
         })
     }
@@ -201,7 +216,11 @@ impl Entity for TextRecord {
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        vec![("branch", self.branch.to_string())]
+        let mut marks = vec![("branch", self.branch.to_string())];
+        if self.recall.is_some() {
+            marks.push(("recall", self.branch.to_string()));
+        }
+        marks
     }
 }
 
@@ -213,8 +232,10 @@ impl Entity for Publication {
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        let mut marks = vec![("text", format!("{:016x}", self.text))];
+        let text = format!("{:016x}", self.text);
+        let mut marks = vec![("text", text.clone())];
         if !self.done {
+            marks.push(("laying", text));
             marks.push(("open", self.branch.to_string()));
         }
         marks

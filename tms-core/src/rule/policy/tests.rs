@@ -159,6 +159,13 @@ fn policies_are_checked() {
             },
             PolicyError::Settlements,
         ),
+        (
+            CheckInPolicy {
+                gap: Some(0),
+                ..policy()
+            },
+            PolicyError::Gap,
+        ),
     ] {
         assert_eq!(wrong.check(), Err(error));
     }

@@ -10,6 +10,7 @@ fn plain(text: &str) -> Value {
 
 fn sealed(value: &str, nonce: u8) -> Value {
     Value::Sealed(Sealed {
+        key: 1,
         sealed: format!("{nonce}:{value}"),
         fingerprint: Digest::of(value.as_bytes()),
     })

@@ -25,8 +25,20 @@ pub enum Value {
 pub struct Sealed {
     /// The value, sealed, as whoever sealed it writes it; up to 8,192 bytes.
     pub sealed: String,
-    /// A keyed digest of the value: equal where the values are, however often they are sealed.
+    /// A keyed digest of the value: equal where the values are, however often they are sealed under one version of the key.
     pub fingerprint: Digest,
+    /// The version of the key that sealed it.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub key: u32,
+}
+
+const fn first_version() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks for it
+const fn is_first_version(version: &u32) -> bool {
+    *version == first_version()
 }
 
 impl Sealed {
@@ -405,6 +417,7 @@ mod tests {
         let sealed = Sealed {
             sealed: "hunter2".to_owned(),
             fingerprint: Digest::of(b"key"),
+            key: 1,
         };
         assert_eq!(format!("{:?}", Value::Sealed(sealed)), "Sealed(Sealed)");
     }

@@ -129,7 +129,7 @@ impl Contacts {
         let access = access.as_ref().and_then(|name| known.accesses.get(name));
         let Some(AccessPoint { name, capacity, .. }) = access else {
             let from = any_of(&policy.spans(asked.now, &zone), asked.chance).unwrap_or(asked.now);
-            return Ok(unbooked(contact(policy, from)));
+            return Ok(unbooked(policy.contact(from)));
         };
         self.beat(store, &known, name, capacity, asked.now).await;
         let left = left(asked.known, capacity, self.budget);
@@ -149,7 +149,7 @@ impl Contacts {
         };
         let held = self.ledger.hold(name, *capacity, request, asked.chance);
         Ok(Contact {
-            next: held.slot().contact(policy),
+            next: policy.contact(held.slot().from),
             booking: Some(Booked {
                 held,
                 policy: policy.clone(),
@@ -179,7 +179,10 @@ impl Contacts {
         let held = booking.as_deref_mut().map(|booked| &mut booked.held);
         let (entered, moved) = self.ledger.enter(held, unused, changes).await?;
         let next = booking.filter(|_| moved);
-        Ok((entered, next.map(|booked| booked.held.slot().contact(&booked.policy))))
+        Ok((
+            entered,
+            next.map(|booked| booked.policy.contact(booked.held.slot().from)),
+        ))
     }
 
     /// The commit was written.
@@ -411,16 +414,6 @@ fn left(known: &CheckIn, capacity: &Access, budget: u32) -> u64 {
     let all = open.map(size).fold(0u64, u64::saturating_add);
     let time = budget.saturating_sub(capacity.overhead);
     all.saturating_sub(u64::from(time).saturating_mul(capacity.rate.into()))
-}
-
-fn contact(policy: &CheckInPolicy, from: u64) -> NextContact {
-    NextContact {
-        from,
-        window: policy.window,
-        jitter: None,
-        redial_delay: Some(policy.redial_delay),
-        redial_max: Some(policy.redial_max),
-    }
 }
 
 /// Any second of these.

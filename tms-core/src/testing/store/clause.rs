@@ -23,7 +23,9 @@ pub(super) use commit::{
     a_commit_is_atomic, a_dropped_commit_leaves_all_or_nothing, a_record_named_twice_is_refused, commits_are_durable,
     expectations_are_checked, no_two_terminals_have_one_holder, one_of_racing_commits_wins, versions_count_puts,
 };
-pub(super) use event::{events_are_in_order, events_never_appear_behind_a_reader};
+pub(super) use event::{
+    events_are_in_order, events_never_appear_behind_a_reader, forgotten_events_are_gone_and_the_newest_stays,
+};
 pub(super) use read::{
     a_check_in_finds_its_terminal_and_what_is_open, a_read_is_of_one_moment, errors_hold_no_content,
     pages_are_in_order, reads_see_every_commit_that_has_returned, records_come_back_whole,

@@ -128,6 +128,7 @@ pub fn clauses<F: Fixture>() -> Vec<Clause<F>> {
         clause::pages_are_in_order,
         clause::events_are_in_order,
         clause::events_never_appear_behind_a_reader,
+        clause::forgotten_events_are_gone_and_the_newest_stays,
         clause::a_dropped_commit_leaves_all_or_nothing,
         clause::errors_hold_no_content,
         clause::a_record_named_twice_is_refused,
@@ -196,6 +197,7 @@ macro_rules! store_tests {
             pages_are_in_order
             events_are_in_order
             events_never_appear_behind_a_reader
+            forgotten_events_are_gone_and_the_newest_stays
             a_dropped_commit_leaves_all_or_nothing
             errors_hold_no_content
             a_record_named_twice_is_refused

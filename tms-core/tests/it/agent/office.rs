@@ -536,14 +536,13 @@ pub(super) fn blank_plan(sequence: u64) -> Plan {
         texts: Vec::new(),
         wanted: None,
         next_contact: NextContact {
-            from,
-            window: 600,
-            jitter: None,
             redial_delay: Some(30),
             redial_max: Some(4),
+            ..NextContact::at(from, 600)
         },
         ticket: None,
         not_after: None,
+        withdrawn_texts: Vec::new(),
     }
 }
 

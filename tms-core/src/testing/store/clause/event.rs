@@ -1,15 +1,12 @@
-//! Events: clause 9.
+//! Events: clauses 9 and 16.
 
 use super::super::Fixture;
 use super::super::picture::events;
 use super::{Outcome, joined, what, write};
-use crate::store::Change;
-use crate::store::Event;
-use crate::store::TerminalId;
+use crate::store::{Change, Event, Expect, Key, StoreError, TerminalId};
 use crate::testing::sample;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 
 /// Clause 9, first part.
@@ -108,4 +105,59 @@ pub(in crate::testing::store) async fn events_never_appear_behind_a_reader<F: Fi
     joined(writers).await?;
     done.store(true, Ordering::SeqCst);
     joined(readers).await
+}
+
+/// Clause 16.
+pub(in crate::testing::store) async fn forgotten_events_are_gone_and_the_newest_stays<F: Fixture>(
+    fixture: &F,
+) -> Outcome {
+    let home = fixture.home().await;
+    let mut store = fixture.open(&home).await;
+    store.commit(vec![Change::Forget(u64::MAX)]).await?;
+    let say = |number: u64| Change::Append(sample::said(1, &number.to_string()));
+    write(&*store, (0..8).map(say).collect::<Vec<_>>()).await?;
+    let all = events(&*store, 0, 100).await?;
+    let numbers = |events: &[(u64, Event)]| events.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    let number = |at: usize| all.get(at).map_or(0, |(number, _)| *number);
+    // together with something else, which is done; or not, which is not
+    let refused = Change::Remove(Expect::Version(7), Key::Terminal(TerminalId(1)));
+    let conflict = store.commit(vec![Change::Forget(number(4)), refused]).await;
+    ensure!(
+        matches!(conflict, Err(StoreError::Conflict)) && events(&*store, 0, 100).await? == all,
+        "events are forgotten by a commit that failed"
+    );
+    write(&*store, vec![say(8), Change::Forget(number(2))]).await?;
+    let left = events(&*store, 0, 100).await?;
+    ensure!(
+        left.len() == 6 && left.get(..5) == all.get(3..),
+        "after {} of {:?} is forgotten, {:?} are left",
+        number(2),
+        numbers(&all),
+        numbers(&left)
+    );
+    ensure!(
+        events(&*store, number(0), 2).await? == left.get(..2).unwrap_or_default(),
+        "a page after a forgotten event does not begin with the next that there is"
+    );
+    let newest = left.last().map_or(0, |(newest, _)| *newest);
+    write(&*store, vec![Change::Forget(u64::MAX)]).await?;
+    drop(store);
+    store = fixture.open(&home).await;
+    let left = events(&*store, 0, 100).await?;
+    ensure!(
+        numbers(&left) == [newest],
+        "of all events {:?} are left, and not the newest",
+        numbers(&left)
+    );
+    write(&*store, vec![Change::Forget(newest), say(9), say(10)]).await?;
+    let left = events(&*store, 0, 100).await?;
+    ensure!(
+        left.len() == 3
+            && left
+                .windows(2)
+                .all(|pair| matches!(pair, [(one, _), (next, _)] if one < next)),
+        "events that follow forgotten ones have the numbers {:?}",
+        numbers(&left)
+    );
+    Ok(())
 }
