@@ -18,6 +18,7 @@ mod layer;
 mod operator;
 mod package;
 mod policy;
+mod proposal;
 mod publish;
 mod release;
 mod replace;
@@ -117,6 +118,10 @@ enum Command {
     #[command(subcommand)]
     Role(operator::Role),
     #[command(subcommand)]
+    Propose(proposal::Propose),
+    #[command(subcommand)]
+    Proposal(proposal::Proposal),
+    #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
     Release(release::Release),
@@ -209,6 +214,8 @@ impl Cli {
             Command::Branch(command) => command.run(&common.office().await?, out).await,
             Command::Operator(command) => command.run(&common.office().await?, out).await,
             Command::Role(command) => command.run(&common.office().await?, out).await,
+            Command::Propose(command) => command.run(&common.office().await?, out).await,
+            Command::Proposal(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
             Command::Install(command) => command.run(&common.office().await?, out).await,
