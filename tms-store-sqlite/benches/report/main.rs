@@ -90,16 +90,15 @@ async fn load(path: &Path, arguments: &Arguments) -> Result<()> {
     let store = Arc::new(SqliteStore::open(path, options)?);
     let whole = roster::terminals(arguments.terminals);
     let first = Caller::Id(whole[0]);
-    if store.check_in(&first).await?.is_some() {
-        return Ok(());
+    if store.check_in(&first).await?.is_none() {
+        let start = now(ClockId::Monotonic);
+        let entries = roster::all(arguments.terminals);
+        work::load(&store, &entries).await?;
+        // last, so that what is there is whole
+        roster::load(&store, &entries).await?;
+        ensure!(store.check_in(&first).await?.is_some(), "not loaded");
+        println!("loaded in {:.0} s", (now(ClockId::Monotonic) - start).as_secs_f64());
     }
-    let start = now(ClockId::Monotonic);
-    let entries = roster::all(arguments.terminals);
-    work::load(&store, &entries).await?;
-    // last, so that what is there is whole
-    roster::load(&store, &entries).await?;
-    ensure!(store.check_in(&first).await?.is_some(), "not loaded");
-    println!("loaded in {:.0} s", (now(ClockId::Monotonic) - start).as_secs_f64());
     let (estate, _) = estate::estate(store, 1);
     work::take_stock(&estate, &Actor::trusted("bench"), arguments.terminals).await
 }
@@ -121,7 +120,7 @@ impl Table {
         }
     }
 
-    /// Makes it some times, where its name is wanted.
+    /// Makes it some times, where its name is wanted; the first time, which finds nothing in memory, is not counted.
     async fn add<T, F: Future<Output = Result<T, EstateError>>>(
         &mut self,
         name: &str,
@@ -131,7 +130,7 @@ impl Table {
             return Ok(None);
         }
         let mut took = Vec::new();
-        let mut made = None;
+        let mut made = Some(make().await?);
         for _ in 0..self.rounds {
             let start = now(ClockId::Monotonic);
             made = Some(make().await?);
