@@ -2,39 +2,44 @@
 //!
 //! `cargo bench -p tms-store-sqlite --bench check_in -- --help`
 
-use anyhow::{Context, Result, bail};
+mod machine;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use machine::{Place, now};
 use rusqlite::{Connection, OptionalExtension, params};
-use rustix::time::{ClockId, clock_gettime};
-use std::path::{Path, PathBuf};
+use rustix::time::ClockId;
+use std::path::Path;
 use std::time::Duration;
 use tms_core::store::{Caller, Change, Event, Expect, Store, StoreError, Terminal, TerminalId};
 use tms_core::testing::sample;
 use tms_core::testing::seed::Seed;
 use tms_store_sqlite::{Options, SqliteStore};
 
-const HELP: &str = "\
-Check-ins on a SQLite store: each reads a terminal and its open assignments, and commits the terminal and an event.
-
-Three runs on one database:
-  bare loop        rusqlite alone, one thread, the same reads and writes in transactions of 64
-  one commit each  the store with group commit switched off
-  group commit     the store as it is by default
-
-  --terminals <n>  terminals in the database [1000000]
-  --sessions <n>   check-ins at the same time [64]
-  --readers <n>    threads of the store that read [as by default]
-  --rounds <n>     how often the three runs take turns [3]
-  --seconds <n>    length of each run in a round [6]
-  --dir <path>     where the database is made; one that is there is used again [a new temporary directory]
-";
-
+/// Check-ins on a SQLite store: each reads a terminal and its open assignments, and commits the terminal and an event.
+///
+/// Three runs on one database take turns: the bare loop, which is rusqlite alone on one thread with the same reads and writes in
+/// transactions of 64; the store with group commit switched off; and the store as it is by default.
+#[derive(Parser)]
+#[command(name = "check_in")]
 struct Arguments {
+    /// Terminals in the database
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     terminals: u64,
+    /// Check-ins at the same time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     sessions: u64,
+    /// Threads of the store that read
+    #[arg(long, default_value_t = Options::default().readers)]
     readers: usize,
+    /// How often the three runs take turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Length of each run in a round
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What the runs of one kind have come to.
@@ -47,21 +52,9 @@ struct Run {
 }
 
 fn main() -> Result<()> {
-    let Some(arguments) = arguments()? else {
-        print!("{HELP}");
-        return Ok(());
-    };
-    let temporary;
-    let directory = match &arguments.directory {
-        Some(directory) => {
-            std::fs::create_dir_all(directory)?;
-            directory.as_path()
-        }
-        None => {
-            temporary = tempfile::tempdir()?;
-            temporary.path()
-        }
-    };
+    let arguments = Arguments::parse();
+    let directory = arguments.place.open()?;
+    let directory = directory.path();
     let path = directory.join("check_in.sqlite");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ids = ids(arguments.terminals);
@@ -108,37 +101,6 @@ fn main() -> Result<()> {
     println!("\ngroup commit / one commit each, check-ins per second: {gain:.2} (bar: at least 3)");
     println!("group commit / bare loop, CPU per check-in: {cost:.2} (bar: at most 2)");
     Ok(())
-}
-
-fn arguments() -> Result<Option<Arguments>> {
-    let mut found = Arguments {
-        terminals: 1_000_000,
-        sessions: 64,
-        readers: Options::default().readers,
-        rounds: 3,
-        seconds: 6,
-        directory: None,
-    };
-    let mut rest = std::env::args().skip(1);
-    while let Some(name) = rest.next() {
-        let mut value = || rest.next().with_context(|| format!("{name} needs a value"));
-        match name.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--terminals" => found.terminals = value()?.parse()?,
-            "--sessions" => found.sessions = value()?.parse()?,
-            "--readers" => found.readers = value()?.parse()?,
-            "--rounds" => found.rounds = value()?.parse()?,
-            "--seconds" => found.seconds = value()?.parse()?,
-            "--dir" => found.directory = Some(value()?.into()),
-            // cargo adds it
-            "--bench" => {}
-            other => bail!("{other} is not known; try --help"),
-        }
-    }
-    if found.terminals == 0 || found.sessions == 0 || found.rounds == 0 || found.seconds == 0 {
-        bail!("nothing to measure");
-    }
-    Ok(Some(found))
 }
 
 impl Run {
@@ -314,10 +276,4 @@ fn bare(path: &Path, ids: &[u64], seconds: u64, seed: u64) -> Result<Run> {
         cpu: now(ClockId::ProcessCPUTime) - cpu,
         transactions: check_ins as u64 / 64,
     })
-}
-
-/// A clock's time since its own beginning; the processor's counts all threads of this process.
-fn now(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -23,8 +23,8 @@ impl Where {
         self.values.extend(values);
     }
 
-    /// All that the filter says but of the branch.
-    fn filter(&mut self, filter: &RosterFilter) {
+    /// All that the filter says but of the branch and the day.
+    fn names(&mut self, filter: &RosterFilter) {
         let RosterFilter {
             under: _,
             vendor,
@@ -33,7 +33,7 @@ impl Where {
             merchant,
             version,
             state,
-            seen,
+            seen: _,
         } = filter;
         for (column, wanted) in [
             ("r.vendor", vendor),
@@ -54,16 +54,33 @@ impl Where {
         if let Some(state) = state {
             self.and("r.state = ?", [state.name().to_owned().into()]);
         }
-        match seen {
-            None => {}
-            Some(Seen::Never) => self.and("r.seen = -1", []),
-            Some(Seen::Since(day)) => self.and("r.seen >= ?", [i64::from(*day).into()]),
-            Some(Seen::Before(day)) => self.and("r.seen >= 0 AND r.seen < ?", [i64::from(*day).into()]),
+    }
+
+    /// What the filter says of the day, of those after this one where it is given. One bound on each side: of several, SQLite
+    /// takes any to enter an index.
+    fn days(&mut self, seen: Option<Seen>, after: Option<i64>) {
+        let (before_first, end) = match seen {
+            None => return,
+            // -1, and no other
+            Some(Seen::Never) => (-2, Some(0)),
+            Some(Seen::Since(day)) => (i64::from(day).saturating_sub(1), None),
+            Some(Seen::Before(day)) => (-1, Some(i64::from(day))),
+        };
+        let before_first = after.map_or(before_first, |after| after.max(before_first));
+        self.and("r.seen > ?", [before_first.into()]);
+        if let Some(end) = end {
+            self.and("r.seen < ?", [end.into()]);
         }
     }
 
-    fn branch(&mut self, branch: &BranchPath) {
-        self.and("r.branch >= ?", [branch.as_str().to_owned().into()]);
+    /// Of a branch and those below it.
+    fn under(&mut self, branch: &BranchPath) {
+        self.branches(branch.as_str(), branch);
+    }
+
+    /// Of those branches under `branch` that do not come before `first`.
+    fn branches(&mut self, first: &str, branch: &BranchPath) {
+        self.and("r.branch >= ?", [first.to_owned().into()]);
         if let Some(end) = after_prefix(branch.as_str()) {
             self.and("r.branch < ?", [end.into()]);
         }

@@ -15,6 +15,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../migrations/0002_history.sql")),
     M::up(include_str!("../migrations/0003_estate.sql")),
     M::up(include_str!("../migrations/0004_lists.sql")),
+    M::up(include_str!("../migrations/0005_pages.sql")),
 ];
 
 /// The mark of our databases, as the first migration sets it.
@@ -189,6 +190,47 @@ mod tests {
         Migrations::from_slice(STEPS).validate().unwrap();
         let connection = in_memory();
         assert_eq!(Standing::of(&connection).unwrap().application, APPLICATION);
+    }
+
+    #[test]
+    fn schema_5_finds_the_audit_log_of_a_branch_by_its_line() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let migrations = Migrations::from_slice(STEPS);
+        migrations.to_version(&mut connection, 4).unwrap();
+        connection
+            .execute_batch(
+                r#"INSERT INTO documents VALUES ('audit', '07', 1, '{"branch":"/east/hill/","operator":"li"}', '{}');
+                   INSERT INTO documents VALUES ('audit', '08', 1, '{"branch":"/"}', '{}');
+                   INSERT INTO documents VALUES ('site', '09', 1, '{"branch":"/east/"}', '{}');
+                   INSERT INTO marks VALUES ('audit', 'branch', '/east/hill/', '07'), ('audit', 'operator', 'li', '07'),
+                       ('audit', 'branch', '/', '08'), ('site', 'branch', '/east/', '09');"#,
+            )
+            .unwrap();
+        migrations.to_latest(&mut connection).unwrap();
+        let read = |sql| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.map(|row| row.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            read("SELECT kind || ' ' || name || ' ' || value || ' ' || id FROM marks"),
+            [
+                "audit operator li 07",
+                "audit under0 /@07 07",
+                "audit under0 /@08 08",
+                "audit under1 /east/@07 07",
+                "audit under2 /east/hill/@07 07",
+                "site branch /east/ 09",
+            ]
+        );
+        assert_eq!(
+            read("SELECT marks FROM documents"),
+            [
+                r#"{"operator":"li","under0":"/@07","under1":"/east/@07","under2":"/east/hill/@07"}"#,
+                r#"{"under0":"/@08"}"#,
+                r#"{"branch":"/east/"}"#,
+            ]
+        );
     }
 
     /// WAL and FULL together are what clause 2 stands on.

@@ -30,9 +30,14 @@ pub(crate) struct Open<T> {
 
 impl Client {
     pub(crate) const fn new(id: u64) -> Self {
+        Self::after(id, 0)
+    }
+
+    /// One that has called so often, and holds no ticket.
+    pub(crate) const fn after(id: u64, contact: u32) -> Self {
         Self {
             id,
-            contact: 0,
+            contact,
             plan: None,
             ticket: None,
         }

@@ -4,6 +4,7 @@
 mod check_in;
 mod client;
 mod download;
+mod growth;
 mod handshake;
 mod idle;
 mod line;
@@ -29,13 +30,15 @@ struct Arguments {
 enum Command {
     /// Server CPU of a complete, durable check-in with nothing to do, beside resumed mutual TLS that stores nothing.
     CheckIn(check_in::Options),
+    /// Server CPU of a check-in with many terminals and many tasks, beside one with few terminals and none.
+    Growth(growth::Options),
     /// Each handshake mode, both sides, beside rustls full and resumed.
     Handshake(handshake::Options),
     /// Download rate of one session over loopback, sealed and verified, beside the AEAD alone.
     Download(download::Options),
     /// Memory of idle authenticated sessions in the server.
     Idle(idle::Options),
-    /// Use that a whole session makes of a serial line that joins two ports: download efficiency, handshakes included.
+    /// Use that a whole session makes of serial lines with noise, simulated here or between two ports: handshakes included.
     Line(line::Options),
     /// CPU of calls to a pool of modem lines, each with calls back to back.
     Pool(pool::Options),
@@ -43,7 +46,7 @@ enum Command {
     Slots(slots::Options),
     /// Sizes of a content as terminals download it: whole, compressed, and as the difference to what they run.
     Represent(represent::Options),
-    /// All of these but the line, the pool, the slots and the sizes, with their defaults.
+    /// All of these but growth, lines, pool, slots and sizes, with their defaults.
     All,
     /// A server process of the measurements; they start it themselves.
     #[command(hide = true)]
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         match Arguments::parse().command {
             Command::CheckIn(options) => check_in::run(&options).await,
+            Command::Growth(options) => growth::run(&options).await,
             Command::Handshake(options) => handshake::run(&options),
             Command::Download(options) => download::run(&options).await,
             Command::Idle(options) => idle::run(&options).await,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tms_core::blob::{BlobStore, MemoryBlobs};
@@ -39,11 +40,24 @@ pub(crate) struct Options {
     /// Each check-in books a slot of an access of 1,000 lines.
     #[arg(long)]
     slots: bool,
+    /// A database in which the terminals are already.
+    #[arg(long)]
+    database: Option<PathBuf>,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let object: Vec<u8> = (0..options.object).map(|index| (index % 251) as u8).collect();
-    let (server, content, _directory) = server(options.terminals, object, options.slots).await?;
+    let (server, content, _directory) = match &options.database {
+        None => {
+            let (server, content, directory) = server(options.terminals, object, options.slots).await?;
+            (server, content, Some(directory))
+        }
+        Some(path) => {
+            let store = Arc::new(SqliteStore::open(path, Default::default())?);
+            let blobs = Arc::new(MemoryBlobs::new());
+            (on(store, blobs, options.terminals).await?, Digest::of(b""), None)
+        }
+    };
     let mut listener = TcpAccess::bind("127.0.0.1:0", 100_000).await?;
     println!("{} {content}", listener.local_address()?);
     server.serve(&mut listener).await?;
@@ -55,21 +69,14 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 pub(crate) async fn server(terminals: u64, object: Vec<u8>, slots: bool) -> Result<(Server, Digest, TempDir)> {
     let directory = tempfile::tempdir()?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.path().join("tms.db"), Default::default())?);
-    let blobs = MemoryBlobs::new();
+    let blobs = Arc::new(MemoryBlobs::new());
     let now = SystemClock.now();
-    let keys = MemoryKeys::new();
+    fill(&*store, terminals).await?;
     let (content, size) = blobs.put(&mut object.as_slice(), None).await?;
-    for first in (0..terminals).step_by(1024) {
-        let ids = first..terminals.min(first + 1024);
-        let mut changes = Vec::new();
-        for id in ids.map(|id| TerminalId(id + 1)) {
-            keys.insert(id, EPOCH, MainKey::Aes128(Secret::new(MAIN_KEY)));
-            changes.push(Change::Put(Expect::Absent, terminal(id).into()));
-            if size > 0 && id.0 <= 64 {
-                changes.push(Change::Put(Expect::Absent, assignment(id, content, size, now).into()));
-            }
-        }
-        store.commit(changes).await?;
+    if size > 0 {
+        let ids = (1..=terminals.min(64)).map(TerminalId);
+        let put = |id| Change::Put(Expect::Absent, assignment(id, content, size, now).into());
+        store.commit(ids.map(put).collect()).await?;
     }
     if slots {
         let access = AccessPoint {
@@ -88,10 +95,29 @@ pub(crate) async fn server(terminals: u64, object: Vec<u8>, slots: bool) -> Resu
         let put = |document: Document| Change::Put(Expect::Absent, document.into());
         store.commit(documents.map(put).into()).await?;
     }
-    let (node, anchors) = node(now).await?;
+    Ok((on(store, blobs, terminals).await?, content, directory))
+}
+
+/// Puts so many terminals into a store.
+pub(crate) async fn fill(store: &dyn Store, terminals: u64) -> Result<()> {
+    for first in (0..terminals).step_by(4_096) {
+        let ids = (first + 1..=terminals.min(first + 4_096)).map(TerminalId);
+        let changes = ids.map(|id| Change::Put(Expect::Absent, terminal(id).into()));
+        store.commit(changes.collect()).await?;
+    }
+    Ok(())
+}
+
+/// A server on a store that has so many terminals.
+pub(crate) async fn on(store: Arc<dyn Store>, blobs: Arc<MemoryBlobs>, terminals: u64) -> Result<Server> {
+    let keys = MemoryKeys::new();
+    for id in (1..=terminals).map(TerminalId) {
+        keys.insert(id, EPOCH, MainKey::Aes128(Secret::new(MAIN_KEY)));
+    }
+    let (node, anchors) = node(SystemClock.now()).await?;
     let services = Services {
         store,
-        blobs: Arc::new(blobs),
+        blobs,
         main_keys: Arc::new(keys),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
@@ -110,8 +136,8 @@ pub(crate) async fn server(terminals: u64, object: Vec<u8>, slots: bool) -> Resu
     };
     let mut ticket_key = [0; 32];
     OsEntropy.fill(&mut ticket_key);
-    let server = Server::new(services, node, anchors, TicketKey::new(ticket_key), server_options);
-    Ok((server, content, directory))
+    let ticket_key = TicketKey::new(ticket_key);
+    Ok(Server::new(services, node, anchors, ticket_key, server_options))
 }
 
 async fn node(now: u64) -> Result<(Node, Anchors)> {
@@ -159,6 +185,7 @@ fn terminal(id: TerminalId) -> Terminal {
         revoked: false,
         policy: None,
         resend_parameters: false,
+        withdrawn_texts: Vec::new(),
         texts: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! chain; that shows when its last digest is compared with one that was noted elsewhere.
 
 use super::access::{Actor, Permission};
+use super::branch::within;
 use super::{Estate, EstateError};
 use crate::store::{BranchPath, Change, Document, Entity, Expect, Key, Kind, Query, Record, StoreError, Versioned};
 use serde::{Deserialize, Serialize};
@@ -72,15 +73,31 @@ impl Entity for AuditEntry {
     const KIND: Kind = Kind::named("audit");
 
     fn id(&self) -> String {
-        format!("{:020}", self.number)
+        Self::key(self.number)
     }
 
     fn marks(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("branch", self.branch.to_string()),
-            ("operator", self.operator.clone()),
-            ("subject", self.subject.clone()),
-        ]
+        let line = UNDER.into_iter().zip(self.branch.line());
+        line.map(|(mark, above)| (mark, Self::place(&above, self.number)))
+            .chain([("operator", self.operator.clone()), ("subject", self.subject.clone())])
+            .collect()
+    }
+}
+
+/// The marks that entries are found by: for the branch of each and for every branch above it, by their depth, the branch and the
+/// number. So those of a branch and all below it are one range, in their order.
+const UNDER: [&str; BranchPath::MAX_DEPTH + 1] = [
+    "under0", "under1", "under2", "under3", "under4", "under5", "under6", "under7", "under8",
+];
+
+impl AuditEntry {
+    fn key(number: u64) -> String {
+        format!("{number:020}")
+    }
+
+    /// No name of a branch has this sign, so that none begins with another's.
+    fn place(branch: &BranchPath, number: u64) -> String {
+        format!("{branch}@{number:020}")
     }
 }
 
@@ -188,25 +205,28 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`] where they may audit none; those of the store.
     pub async fn audit(&self, actor: &Actor, after: u64, limit: u32) -> Result<Vec<AuditEntry>, EstateError> {
-        if actor.branches(Permission::Audit).is_empty() {
-            actor.demand(Permission::Audit, &BranchPath::head_office())?;
+        let head = BranchPath::head_office();
+        if actor.may(Permission::Audit, &head) {
+            return Ok(self.audit_entries(after, limit).await?);
         }
-        let (mut after, mut page) = (after, Vec::new());
-        loop {
-            let entries = self.audit_entries(after, PAGE).await?;
-            let Some(last) = entries.last() else {
-                return Ok(page);
+        let scopes = within(actor, Permission::Audit, &head);
+        if scopes.is_empty() {
+            actor.demand(Permission::Audit, &head)?;
+        }
+        let mut page: Vec<AuditEntry> = Vec::new();
+        for scope in scopes {
+            let depth = scope.line().len().saturating_sub(1);
+            let query = Query::Marked {
+                kind: AuditEntry::KIND,
+                mark: UNDER.get(depth).copied().unwrap_or_default().to_owned(),
+                prefix: format!("{scope}@"),
+                after: Some((AuditEntry::place(&scope, after), AuditEntry::key(after))),
             };
-            after = last.number;
-            for entry in entries {
-                if page.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-                    return Ok(page);
-                }
-                if actor.may(Permission::Audit, &entry.branch) {
-                    page.push(entry);
-                }
-            }
+            page.extend(self.documents::<AuditEntry>(&query, limit).await?);
         }
+        page.sort_by_key(|entry| entry.number);
+        page.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(page)
     }
 
     /// Verifies the whole log and gives its end: a place to note elsewhere. `noted` is one that was, and must be in it.
@@ -256,7 +276,7 @@ impl Estate {
         let query = Query::Documents {
             kind: AuditEntry::KIND,
             prefix: String::new(),
-            after: Some(format!("{after:020}")),
+            after: Some(AuditEntry::key(after)),
         };
         self.documents(&query, limit).await
     }

@@ -273,7 +273,18 @@ impl Estate {
         Err(StoreError::Conflict.into())
     }
 
-    /// The open proposals that the actor may see, under `under`.
+    /// A proposal that the actor may see, whatever became of it.
+    ///
+    /// # Errors
+    /// [`EstateError::Unknown`] where there is none, or none that they may see.
+    pub async fn proposal(&self, actor: &Actor, id: &str) -> Result<Proposal, EstateError> {
+        match self.versioned::<Proposal>(id).await? {
+            Some(found) if actor.may(Permission::View, &found.record.branch) => Ok(found.record),
+            _ => Err(EstateError::Unknown("proposal", id.to_owned())),
+        }
+    }
+
+    /// The open proposals that the actor may see, under `under`: those that have lapsed among them.
     ///
     /// # Errors
     /// Those of the store.

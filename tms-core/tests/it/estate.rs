@@ -392,6 +392,11 @@ async fn some_things_take_two_operators() {
         std::slice::from_ref(&proposal)
     );
     assert_eq!(estate.proposals(&wang, &everywhere, 10).await.unwrap(), []);
+    assert_eq!(estate.proposal(&li, &proposal.id).await.unwrap(), proposal);
+    assert!(matches!(
+        estate.proposal(&wang, &proposal.id).await,
+        Err(EstateError::Unknown("proposal", _))
+    ));
 
     assert!(matches!(
         estate.approve(&li, &proposal.id).await,
@@ -410,6 +415,7 @@ async fn some_things_take_two_operators() {
             at: NOW
         }
     );
+    assert_eq!(estate.proposal(&li, &proposal.id).await.unwrap(), done);
     assert!(world.store.check_in(&Caller::Id(id)).await.unwrap().is_none());
     for key in [
         Key::Roster(id),

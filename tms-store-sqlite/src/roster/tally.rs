@@ -16,8 +16,9 @@ pub(crate) fn tally(
     limit: u32,
 ) -> Result<Vec<Group>> {
     let mut condition = Where::default();
-    condition.branch(&filter.under);
-    condition.filter(filter);
+    condition.under(&filter.under);
+    condition.names(filter);
+    condition.days(filter.seen, None);
     let index = match filter {
         RosterFilter {
             serial: Some(begin), ..

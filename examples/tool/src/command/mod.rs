@@ -19,6 +19,7 @@ mod notice;
 mod operator;
 mod package;
 mod policy;
+mod proposal;
 mod publish;
 mod release;
 mod replace;
@@ -118,6 +119,10 @@ enum Command {
     Operator(operator::Operator),
     #[command(subcommand)]
     Role(operator::Role),
+    #[command(subcommand)]
+    Propose(proposal::Propose),
+    #[command(subcommand)]
+    Proposal(proposal::Proposal),
     #[command(subcommand)]
     Audit(audit::Audit),
     Report(report::Report),
@@ -224,6 +229,8 @@ impl Cli {
             Command::Branch(command) => command.run(&common.office().await?, out).await,
             Command::Operator(command) => command.run(&common.office().await?, out).await,
             Command::Role(command) => command.run(&common.office().await?, out).await,
+            Command::Propose(command) => command.run(&common.office().await?, out).await,
+            Command::Proposal(command) => command.run(&common.office().await?, out).await,
             Command::Audit(command) => command.run(&common.office().await?, out).await,
             Command::Report(command) => command.run(&common.office().await?, out).await,
             Command::Install(command) => command.run(&common.office().await?, out).await,

@@ -1,12 +1,12 @@
 //! Cases, as a report.
 
 use super::row::{OnDay, row};
-use super::{MAX_GROUPS, Report, rfc3339};
+use super::{MAX_GROUPS, Report, lines, rfc3339};
 use crate::estate::case::kind_name;
 use crate::estate::expiry::day_of;
 use crate::estate::{Actor, Case, CaseState, Estate, EstateError, Permission};
 use crate::rule::relocation::Evidence;
-use crate::store::BranchPath;
+use crate::store::{BranchPath, RosterEntry};
 
 row! {
     /// A case.
@@ -67,9 +67,13 @@ impl Estate {
             let cases = self.cases_under(under, state, left.saturating_add(1)).await?;
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             cut |= cases.len() > most;
-            for case in cases.into_iter().take(most) {
-                rows.push(self.case_row(case).await?);
-            }
+            let entries = lines(&*self.store, cases.iter().take(most).map(|case| case.terminal)).await?;
+            rows.extend(
+                cases
+                    .into_iter()
+                    .zip(entries)
+                    .map(|(case, entry)| CaseRow::of(case, entry)),
+            );
         }
         Ok(Report {
             under: under.clone(),
@@ -79,14 +83,15 @@ impl Estate {
             rows,
         })
     }
+}
 
-    async fn case_row(&self, case: Case) -> Result<CaseRow, EstateError> {
-        let entry = self.entry(case.terminal).await?;
+impl CaseRow {
+    fn of(case: Case, entry: Option<RosterEntry>) -> Self {
         let merchant = entry.as_ref().and_then(|entry| entry.merchant.clone());
         let (vendor, model, serial) =
             entry.map_or_else(Default::default, |entry| (entry.vendor, entry.model, entry.serial));
         let evidence = case.data.evidence.first();
-        Ok(CaseRow {
+        Self {
             about: kind_name(case.data.kind).to_owned(),
             state: case.state.name().to_owned(),
             score: case.data.score,
@@ -102,7 +107,7 @@ impl Estate {
             owner: case.owner,
             disposition: case.disposition.map(|disposition| disposition.name().to_owned()),
             case: case.id,
-        })
+        }
     }
 }
 

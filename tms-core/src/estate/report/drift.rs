@@ -1,7 +1,7 @@
 //! What terminals have that they should not, and the other way round.
 
 use super::row::{rfc3339, row};
-use super::{MAX_GROUPS, Report};
+use super::{MAX_GROUPS, Report, lines};
 use crate::estate::drift::Drift;
 use crate::estate::{Actor, AsOf, Estate, EstateError, Permission};
 use crate::rule::drift::{Class, Item, Response};
@@ -134,9 +134,9 @@ impl Estate {
         let page: Vec<Drift> = self.documents(&query, limit).await?;
         let full = u32::try_from(page.len()).is_ok_and(|found| found >= limit);
         let next = page.last().map(|last| format!("{}.{}", last.terminal, last.branch));
+        let entries = lines(&*self.store, page.iter().map(|drift| drift.terminal)).await?;
         let mut rows = Vec::new();
-        for drift in page {
-            let entry = self.entry(drift.terminal).await?;
+        for (drift, entry) in page.into_iter().zip(entries) {
             let all = DriftRow::of(&drift, entry.as_ref()).into_iter();
             rows.extend(all.filter(|row| class.is_none_or(|class| row.class == class.name())));
         }

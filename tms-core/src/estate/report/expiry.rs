@@ -1,10 +1,10 @@
 //! What ends soon: certificates and keys.
 
-use super::Reports;
 use super::row::{OnDay, row};
+use super::{Reports, lines};
 use crate::estate::expiry::{Expiring, Expiry};
 use crate::estate::{AsOf, EstateError};
-use crate::store::{BranchPath, Day, Entity, Key, Query, Record, RosterEntry, StoreError, TerminalId, Versioned};
+use crate::store::{BranchPath, Day, Entity, Query, Record, RosterEntry, TerminalId};
 
 /// How far back what has ended is looked for: longer ago, nobody waits for it.
 const PAST: Day = 400;
@@ -126,22 +126,12 @@ impl Reports<'_> {
         let full = u32::try_from(found.len()).is_ok_and(|found| found >= limit);
         let last = found.last().filter(|_| full);
         let next = last.map(|last| format!("{}.{}", last.last, last.terminal));
-        let mut rows = Vec::with_capacity(found.len());
-        for expiry in found {
-            let entry = self.entry(expiry.terminal).await?;
-            rows.push(ExpiryRow::of(expiry, entry, today));
-        }
+        let entries = lines(&*self.store, found.iter().map(|expiry| expiry.terminal)).await?;
+        let rows = found.into_iter().zip(entries);
+        let rows = rows
+            .map(|(expiry, entry)| ExpiryRow::of(expiry, entry, today))
+            .collect();
         Ok(ExpiryPage { as_of, rows, next })
-    }
-
-    pub(super) async fn entry(&self, id: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
-        Ok(match self.store.get(&Key::Roster(id)).await? {
-            Some(Versioned {
-                record: Record::Roster(entry),
-                ..
-            }) => Some(*entry),
-            _ => None,
-        })
     }
 }
 

@@ -24,9 +24,13 @@ pub use scope::Reports;
 
 use super::expiry::DAY;
 use super::{Actor, AsOf, Estate};
-use crate::store::{BranchPath, Key, Record, RosterEntry, RosterFilter, StoreError, Tally, TerminalId};
+use crate::store::{BranchPath, Key, Record, RosterEntry, RosterFilter, Store, StoreError, Tally, TerminalId};
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use std::sync::Arc;
+
+/// How many lines of the roster are asked for at a time.
+const AT_ONCE: usize = 256;
 
 /// The most groups that a report has, and the most days.
 const MAX_GROUPS: u32 = 100_000;
@@ -54,15 +58,6 @@ impl Estate {
         Reports::new(Arc::clone(&self.store), Arc::clone(&self.clock), actor)
     }
 
-    /// A terminal's line in the roster.
-    async fn entry(&self, terminal: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
-        let found = self.store.get(&Key::Roster(terminal)).await?;
-        Ok(found.and_then(|found| match found.record {
-            Record::Roster(entry) => Some(*entry),
-            _ => None,
-        }))
-    }
-
     /// How many terminals there are in a branch and below it.
     async fn count_under(&self, under: &BranchPath) -> Result<u64, StoreError> {
         let tally = Tally::Roster {
@@ -72,6 +67,27 @@ impl Estate {
         let groups = self.store.tally(&tally, 1).await?;
         Ok(groups.first().map_or(0, |group| group.count))
     }
+}
+
+/// Lines of the roster, in this order; many at a time, for each waits for the store.
+async fn lines(
+    store: &dyn Store,
+    terminals: impl Iterator<Item = TerminalId>,
+) -> Result<Vec<Option<RosterEntry>>, StoreError> {
+    let terminals: Vec<_> = terminals.collect();
+    let mut lines = Vec::with_capacity(terminals.len());
+    for some in terminals.chunks(AT_ONCE) {
+        lines.extend(try_join_all(some.iter().map(|id| line(store, *id))).await?);
+    }
+    Ok(lines)
+}
+
+async fn line(store: &dyn Store, terminal: TerminalId) -> Result<Option<RosterEntry>, StoreError> {
+    let found = store.get(&Key::Roster(terminal)).await?;
+    Ok(found.and_then(|found| match found.record {
+        Record::Roster(entry) => Some(*entry),
+        _ => None,
+    }))
 }
 
 impl<R: Row> Report<R> {
