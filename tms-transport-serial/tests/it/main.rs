@@ -15,3 +15,11 @@ mod terminal;
 #[allow(dead_code)]
 #[path = "../../../tms-core/tests/it/world.rs"]
 mod world;
+
+/// The store of the worlds that do not say which.
+fn store() -> (std::sync::Arc<dyn tms_core::store::Store>, world::Place) {
+    (
+        std::sync::Arc::new(tms_core::store::MemoryStore::default()),
+        Box::new(()),
+    )
+}
