@@ -1,6 +1,7 @@
-//! The bank: its branches, its people, its terminals, and how they came to be there.
+//! The bank: its branches, its terminals, and how they came to be there.
 
 use crate::life::{DAY, HOUR, Life, Member};
+use crate::people::People;
 use crate::shop::{BRANCHES, MODELS, Shop};
 use crate::story::{Story, ZONE};
 use anyhow::{Context, Result, ensure};
@@ -10,9 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tms_core::clock::{Clock, ManualClock, SystemClock};
-use tms_core::estate::{
-    Account, Actor, Branch, ClassPolicy, Estate, Grant, KeyLoad, LoadedKey, Operator, Permission, Role, TaskCommand,
-};
+use tms_core::estate::{Branch, ClassPolicy, Estate, KeyLoad, LoadedKey, TaskCommand};
 use tms_core::rule::policy::{CheckInPolicy, Class, Hours};
 use tms_core::rule::task::{Definition, Slot, TaskState};
 use tms_core::signer::PemSigner;
@@ -56,25 +55,12 @@ pub(crate) struct Bank {
     packages: PathBuf,
 }
 
-/// Who acts. Each may do what their work takes, in their own branch and below it.
-pub(crate) struct People {
-    /// Plans for all terminals, at head office.
-    pub(crate) chen: Actor,
-    /// The second pair of eyes, at head office.
-    pub(crate) wang: Actor,
-    /// Looks after the terminals of Ningbo.
-    pub(crate) li: Actor,
-    /// Looks after the terminals of Hangzhou.
-    pub(crate) zhao: Actor,
-    /// The business system.
-    pub(crate) bms: Actor,
-}
-
 impl Bank {
     /// Founds the bank in `dir`, `days` days and the hours of this one before now, and installs its terminals.
     pub(crate) async fn found(dir: &Path, story: &mut Story, terminals: usize, days: u32) -> Result<Self> {
-        let midnight = (SystemClock.now() + AHEAD) / DAY * DAY - AHEAD;
-        let begin = midnight - u64::from(days) * DAY;
+        let now = SystemClock.now();
+        let midnight = now.saturating_sub((now + AHEAD) % DAY);
+        let begin = midnight.saturating_sub(u64::from(days) * DAY);
         let clock = Arc::new(ManualClock::new(begin + 9 * HOUR));
         story.heading(
             "Before it begins",
@@ -373,64 +359,6 @@ impl Bank {
             ["terminal", "merchant", "stage", "stands at", "since"],
             rows,
         )
-    }
-}
-
-impl People {
-    async fn hire(estate: &Estate, by: &Actor) -> Result<Self> {
-        use Permission as May;
-        let planning = [May::View, May::Export, May::Plan, May::Publish, May::ManageParameters];
-        let approving = [May::View, May::Plan, May::ConfirmHeadOffice, May::Audit];
-        let branch = [May::View, May::Export, May::Enrol, May::ConfirmBranch, May::ManageCases];
-        let interface = [May::Install];
-        let roles: [(&str, &[Permission]); 4] = [
-            ("planning", &planning),
-            ("approving", &approving),
-            ("branch", &branch),
-            ("interface", &interface),
-        ];
-        for (name, permissions) in roles {
-            let role = Role {
-                name: name.to_owned(),
-                permissions: permissions.iter().copied().collect(),
-            };
-            estate.put_role(by, role).await?;
-        }
-        let hire = async |name: &str, full_name: &str, role: &str, at: &str| -> Result<Actor> {
-            let branch: BranchPath = at.parse()?;
-            let operator = Operator {
-                name: name.to_owned(),
-                full_name: full_name.to_owned(),
-                branch: branch.clone(),
-                grants: [Grant {
-                    role: role.to_owned(),
-                    branch,
-                }]
-                .into(),
-                account: Account::External,
-                suspended: false,
-                failures: 0,
-                locked_until: None,
-            };
-            estate.put_operator(by, operator).await?;
-            Ok(estate.sign_in_vouched(name).await?)
-        };
-        Ok(Self {
-            chen: hire("chen", "Chen Yu, terminal planning", "planning", "/").await?,
-            wang: hire("wang", "Wang Min, operations", "approving", "/").await?,
-            li: hire("li", "Li Na, Ningbo", "branch", "/ningbo").await?,
-            zhao: hire("zhao", "Zhao Lei, Hangzhou", "branch", "/hangzhou").await?,
-            bms: hire("bms", "the business system", "interface", "/").await?,
-        })
-    }
-
-    /// Who looks after a branch.
-    pub(crate) fn of(&self, branch: &BranchPath) -> &Actor {
-        if self.li.may(Permission::ConfirmBranch, branch) {
-            &self.li
-        } else {
-            &self.zhao
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod ending;
 mod found;
 mod life;
 mod moved;
+mod people;
 mod shop;
 mod story;
 mod telephone;
