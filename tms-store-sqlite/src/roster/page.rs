@@ -193,7 +193,8 @@ fn read(connection: &Connection, (sql, values): (String, Vec<Value>)) -> Result<
     Ok(page)
 }
 
-const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster WHERE branch >= ?1 AND branch < ?2";
+/// By the index whose entries of that branch are read next.
+const NEXT_BRANCH: &str = "SELECT min(branch) FROM roster INDEXED BY roster_seen WHERE branch >= ?1 AND branch < ?2";
 
 const BY_BRANCH: &str = "roster_branch";
 const BY_DAY: &str = "roster_day";
