@@ -63,7 +63,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn retain(&self, keep: &Retention, limit: u32) -> Result<u32, EstateError> {
-        let limit = limit.clamp(1, BATCH);
+        let limit = limit.clamp(2, BATCH);
         let events = match keep.events {
             Some(days) => self.forget_events(self.before(days), limit).await?,
             None => 0,
