@@ -88,7 +88,7 @@ impl Estate {
             .take_while(|(_, event)| event.time < before)
             .map(|(sequence, _)| *sequence)
             .collect();
-        if old.len() < 2 {
+        if old.is_empty() || page.len() < 2 {
             // the newest of all is never forgotten
             return Ok(0);
         }
@@ -98,12 +98,7 @@ impl Estate {
             return Ok(0);
         };
         self.store.commit(vec![Change::Forget(*through)]).await?;
-        // one that stays because it is the newest is not looked at again and again
-        Ok(if count < 2 {
-            0
-        } else {
-            u32::try_from(count).unwrap_or(u32::MAX)
-        })
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// The last event that everybody has read who reads them behind the check-ins.
