@@ -63,7 +63,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Store`].
     pub async fn retain(&self, keep: &Retention, limit: u32) -> Result<u32, EstateError> {
-        let limit = limit.clamp(1, BATCH);
+        let limit = limit.clamp(2, BATCH);
         let events = match keep.events {
             Some(days) => self.forget_events(self.before(days), limit).await?,
             None => 0,
@@ -88,7 +88,7 @@ impl Estate {
             .take_while(|(_, event)| event.time < before)
             .map(|(sequence, _)| *sequence)
             .collect();
-        if old.len() < 2 {
+        if old.is_empty() || page.len() < 2 {
             // the newest of all is never forgotten
             return Ok(0);
         }
@@ -98,12 +98,7 @@ impl Estate {
             return Ok(0);
         };
         self.store.commit(vec![Change::Forget(*through)]).await?;
-        // one that stays because it is the newest is not looked at again and again
-        Ok(if count < 2 {
-            0
-        } else {
-            u32::try_from(count).unwrap_or(u32::MAX)
-        })
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// The last event that everybody has read who reads them behind the check-ins.

@@ -69,11 +69,11 @@ pub struct Load {
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// When the call may begin: as [`CheckInPolicy::spans`] gives it, ascending and
+    /// When the call may begin: as [`CheckInPolicy::spans`](super::policy::CheckInPolicy::spans) gives it, ascending and
     /// apart.
     pub spans: Vec<Window>,
     /// When it may begin where there is no room in these: as
-    /// [`CheckInPolicy::later`] gives it.
+    /// [`CheckInPolicy::later`](super::policy::CheckInPolicy::later) gives it.
     pub later: Vec<Window>,
     /// How long it is expected to last, in seconds; see [`Access::call`].
     pub seconds: u32,

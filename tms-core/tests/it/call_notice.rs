@@ -49,7 +49,7 @@ async fn a_terminal_is_asked_to_call_by_way_of_the_transaction_host() {
     assert_eq!(estate.call_notice_for(&operator(), "M1", "T2").await.unwrap(), None);
     assert_eq!(
         estate.call_notices(&operator(), &path("/"), 9).await.unwrap(),
-        [notice.clone()]
+        std::slice::from_ref(&notice)
     );
     assert_eq!(estate.call_notices(&operator(), &path("/east"), 9).await.unwrap(), []);
 
@@ -71,7 +71,10 @@ async fn a_terminal_is_asked_to_call_by_way_of_the_transaction_host() {
         EventKind::CheckedIn(summary) => Some(summary.trigger),
         _ => None,
     });
-    assert_eq!(triggers.last(), Some(TriggerKind::TransactionNotice));
+    assert_eq!(
+        triggers.collect::<Vec<_>>().last(),
+        Some(&TriggerKind::TransactionNotice)
+    );
     assert_eq!(terminal.agent.next_contact().trigger.kind, TriggerKind::Schedule);
     advance(&world).await;
     assert_eq!(estate.call_notices(&operator(), &path("/"), 9).await.unwrap(), []);

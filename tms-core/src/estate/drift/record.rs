@@ -206,6 +206,10 @@ impl Wanted {
         }
     }
 
+    pub(super) fn is_under_way(&self, item: &Item) -> bool {
+        self.find(item).is_some_and(|want| want.target.under_way)
+    }
+
     /// It cannot be put right: whoever sees it reported has to say what to do.
     pub(super) fn give_up(&mut self, item: &Item) {
         let mut want = self.taken(item.clone());

@@ -127,7 +127,14 @@ impl Estate {
         for found in items.filter(meant) {
             let item = &found.finding.item;
             match self.order_for(known, &ordered.wanted, found).await {
-                Ok(order) => self.order(actor, known, order, &mut ordered),
+                Ok(order) => {
+                    self.order(actor, known, order, &mut ordered);
+                    // What is open for the same thing may be no use for it, as a mere download: then nothing would come of this,
+                    // again and again.
+                    if !ordered.wanted.is_under_way(item) {
+                        ordered.wanted.give_up(item);
+                    }
+                }
                 Err(error) if only.is_some() || is_transient(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!(terminal = %terminal.id, ?item, %error, "drift cannot be put right");

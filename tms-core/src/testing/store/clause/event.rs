@@ -136,7 +136,7 @@ pub(in crate::testing::store) async fn forgotten_events_are_gone_and_the_newest_
         numbers(&left)
     );
     ensure!(
-        events(&*store, number(0), 2).await? == left.get(..2).unwrap_or_default(),
+        store.events(number(0), 2).await? == left.get(..2).unwrap_or_default(),
         "a page after a forgotten event does not begin with the next that there is"
     );
     let newest = left.last().map_or(0, |(newest, _)| *newest);
