@@ -5,7 +5,7 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::text;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
+use super::{Estate, EstateError, decided, list};
 use crate::store::{BranchPath, Change, Entity, Kind, Query, Store, StoreError, Versioned};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -115,7 +115,7 @@ impl Estate {
         name("object", object)?;
         text("reason", reason, 200)?;
         actor.demand(Permission::ManageOrganisation, branch)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let binding = Binding {
                 relation,
                 subject: subject.to_owned(),
@@ -140,12 +140,9 @@ impl Estate {
                 branch: branch.clone(),
                 detail: json!({ "object": object, "reason": reason }),
             };
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Ends a binding.
@@ -160,7 +157,7 @@ impl Estate {
         reason: &str,
     ) -> Result<(), EstateError> {
         text("reason", reason, 200)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let last = last(&*self.store, relation, subject).await?;
             let Some(Versioned {
                 version,
@@ -177,12 +174,9 @@ impl Estate {
                 branch: last.branch.clone(),
                 detail: json!({ "object": last.object, "reason": reason }),
             };
-            match self.commit(actor, &deed, vec![put(Some(version), &last)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, vec![put(Some(version), &last)?]).await?)
+        })
+        .await
     }
 
     /// What a subject was bound to, the newest first and at most 1,000; what of it the actor may see.

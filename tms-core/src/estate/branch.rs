@@ -2,8 +2,8 @@
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
-use super::{ATTEMPTS, Estate, EstateError};
-use crate::store::{BranchPath, Change, Document, Entity, Expect, Key, Kind, Query, RosterFilter, StoreError, Tally};
+use super::{Estate, EstateError, decided};
+use crate::store::{BranchPath, Change, Document, Entity, Expect, Key, Kind, Query, RosterFilter, Tally};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Estate {
     pub async fn put_branch(&self, actor: &Actor, branch: Branch) -> Result<(), EstateError> {
         text("name", &branch.name, 80)?;
         // its own managers may change it, but only those above may make it
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let before = self.entity::<Branch>(branch.path.as_str()).await?;
             let place = match (&before, branch.path.parent()) {
                 (None, Some(above)) => above,
@@ -119,12 +119,9 @@ impl Estate {
                 detail: json!({ "before": before, "after": branch }),
             };
             let changes = vec![Change::Put(expect, Document::of(&branch)?.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Demands that a branch is there.
@@ -256,7 +253,7 @@ impl Estate {
     ) -> Result<(), EstateError> {
         actor.demand(Permission::ManageOrganisation, branch)?;
         self.demand_branch(branch).await?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let before = self.entity::<E>(&entity.id()).await?;
             if let Some((_, before)) = &before {
                 actor.demand(Permission::ManageOrganisation, &branch_of(before))?;
@@ -274,12 +271,9 @@ impl Estate {
                 detail: json!({ "before": before, "after": entity }),
             };
             let changes = vec![Change::Put(expect, Document::of(entity)?.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// A merchant that the actor may see.

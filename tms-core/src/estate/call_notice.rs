@@ -10,7 +10,7 @@ use super::binding::{Relation, last};
 use super::branch::{text, within};
 use super::follow::{self, AsOf, Follower, Progress};
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::store::{
     BranchPath, Caller, Change, Entity, Event, EventKind, Expect, Key, Kind, Query, Sequence, Store, StoreError,
     TerminalId,
@@ -97,7 +97,7 @@ impl Estate {
         if !(60..=LONGEST).contains(&seconds) {
             return Err(EstateError::Invalid("notice", "stands for a minute to 30 days"));
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let id = self.seen_terminal(actor, terminal).await?;
             let branch = self.branch_of(id).await?;
             actor.demand(Permission::Plan, &branch)?;
@@ -121,12 +121,10 @@ impl Estate {
                 detail: json!({ "reason": reason, "task": task, "until": notice.until }),
             };
             let changes = vec![put(before.map(|before| before.version), &notice)?];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| notice)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(notice)
+        })
+        .await
     }
 
     /// Takes a notice back: nobody is told of it any more.
@@ -134,7 +132,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::UnknownTerminal`]; [`EstateError::Unknown`] where none stands.
     pub async fn drop_call_notice(&self, actor: &Actor, terminal: &Caller) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let id = self.seen_terminal(actor, terminal).await?;
             let branch = self.branch_of(id).await?;
             actor.demand(Permission::Plan, &branch)?;
@@ -149,12 +147,9 @@ impl Estate {
             };
             let key = Key::Document(CallNotice::KIND, id.to_string());
             let changes = vec![Change::Remove(Expect::Version(found.version), key)];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// The notices that stand and that the actor may see, under `under`, at most `limit`.

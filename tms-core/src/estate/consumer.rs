@@ -7,10 +7,8 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
-use crate::store::{
-    BranchPath, Change, Entity, Event, EventKind, Expect, Key, Kind, Query, Record, Sequence, StoreError,
-};
+use super::{Estate, EstateError, decided};
+use crate::store::{BranchPath, Change, Entity, Event, EventKind, Expect, Key, Kind, Query, Record, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -80,7 +78,7 @@ impl Estate {
         let mut kinds = kinds.to_vec();
         kinds.sort();
         kinds.dedup();
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<Consumer>(name).await?;
             let version = found.as_ref().map(|found| found.version);
             let consumer = Consumer {
@@ -106,12 +104,10 @@ impl Estate {
                 detail: json!({ "kinds": kinds, "after": consumer.acknowledged }),
             };
             let changes = vec![put(version, &consumer)?, Change::Append(event)];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| consumer)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(consumer)
+        })
+        .await
     }
 
     /// Removes a consumer.
@@ -121,7 +117,7 @@ impl Estate {
     pub async fn unsubscribe(&self, actor: &Actor, name: &str) -> Result<(), EstateError> {
         let branch = BranchPath::head_office();
         actor.demand(Permission::Export, &branch)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Some(found) = self.versioned::<Consumer>(name).await? else {
                 return Err(EstateError::UnknownConsumer(name.to_owned()));
             };
@@ -143,12 +139,9 @@ impl Estate {
                 Change::Remove(Expect::Version(found.version), key),
                 Change::Append(event),
             ];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// The consumers after this one, at most `limit` of them, in the order of their names.
@@ -212,7 +205,7 @@ impl Estate {
     /// [`EstateError::UnknownConsumer`]; [`EstateError::BadAcknowledgement`] where there is no such event: those to come
     /// would be left out.
     pub async fn acknowledge(&self, name: &str, through: Sequence) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Some(found) = self.versioned::<Consumer>(name).await? else {
                 return Err(EstateError::UnknownConsumer(name.to_owned()));
             };
@@ -225,11 +218,8 @@ impl Estate {
                 return Err(EstateError::BadAcknowledgement(through));
             }
             consumer.acknowledged = through;
-            match self.store.commit(vec![put(Some(found.version), &consumer)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.store.commit(vec![put(Some(found.version), &consumer)?]).await?)
+        })
+        .await
     }
 }

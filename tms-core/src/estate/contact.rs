@@ -4,10 +4,10 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::rule::slot::Access;
 use crate::server::contact::{AccessPoint, ClassPolicy, MOST};
-use crate::store::{BranchPath, Caller, Change, Entity, Expect, Key, Query, StoreError};
+use crate::store::{BranchPath, Caller, Change, Entity, Expect, Key, Query};
 use serde_json::json;
 
 /// The most addresses of an access.
@@ -40,7 +40,7 @@ impl Estate {
             // accesses are never removed
             self.access(access).await?;
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<ClassPolicy>(&policy.name).await?;
             if let Some(found) = &found {
                 actor.demand(Permission::Plan, &found.record.class.branch)?;
@@ -55,12 +55,9 @@ impl Estate {
                 branch: branch.clone(),
                 detail: json!({ "before": found.map(|found| found.record), "after": policy }),
             };
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Removes a check-in policy: its terminals go by another that covers them, or by the server's own.
@@ -68,7 +65,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`].
     pub async fn remove_policy(&self, actor: &Actor, name: &str) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<ClassPolicy>(name).await?;
             let found = found.filter(|found| actor.may(Permission::View, &found.record.class.branch));
             let Some(found) = found else {
@@ -84,12 +81,9 @@ impl Estate {
             };
             let key = Key::Document(ClassPolicy::KIND, name.to_owned());
             let change = Change::Remove(Expect::Version(found.version), key);
-            match self.commit(actor, &deed, vec![change]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, vec![change]).await?)
+        })
+        .await
     }
 
     /// The check-in policies of branches under `under` that the actor may see. There are at most 1,000 in an estate.
@@ -125,7 +119,7 @@ impl Estate {
         }
         actor.demand(Permission::Plan, branch)?;
         self.demand_branch(branch).await?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<AccessPoint>(access).await?;
             if let Some(found) = &found {
                 actor.demand(Permission::Plan, &found.record.branch)?;
@@ -147,12 +141,10 @@ impl Estate {
                 branch: branch.clone(),
                 detail: json!({ "before": found.map(|found| found.record), "after": point }),
             };
-            match self.commit(actor, &deed, vec![change]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| point)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![change]).await?;
+            Ok(point)
+        })
+        .await
     }
 
     /// The accesses of branches under `under` that the actor may see. There are at most 1,000 in an estate.

@@ -2,7 +2,7 @@
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::store::{
     BranchPath, Caller, Change, Decoding, EventKind, Expect, Holder, Key, KeyId, PlanStanding, Record, RosterEntry,
     StoreError, Terminal, TerminalId, TerminalState, Versioned,
@@ -171,7 +171,7 @@ impl Estate {
         kind: EventKind,
         change: impl Fn(&mut Terminal) -> Result<(), EstateError> + Send + Sync,
     ) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let known = self.known(caller).await?.terminal;
             let mut terminal = known.record;
             let branch = self.branch_of(terminal.id).await?;
@@ -190,11 +190,8 @@ impl Estate {
             let mut changes = Vec::from_iter(self.relist(&terminal).await?);
             changes.push(Change::Put(Expect::Version(known.version), terminal.into()));
             changes.push(Change::Append(event));
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 }

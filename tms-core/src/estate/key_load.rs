@@ -3,8 +3,8 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
-use crate::store::{BranchPath, Caller, Entity, Kind, Query, StoreError, Terminal, TerminalId};
+use super::{Estate, EstateError, decided, list};
+use crate::store::{BranchPath, Caller, Entity, Kind, Query, Terminal, TerminalId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -94,7 +94,7 @@ impl Estate {
         terminal: &Caller,
         load: KeyLoad,
     ) -> Result<KeyLoad, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let terminal = self.known(terminal).await?.terminal.record;
             let branch = self.branch_of(terminal.id).await?;
             actor.demand(Permission::Enrol, &branch)?;
@@ -105,12 +105,10 @@ impl Estate {
                 branch: load.branch.clone(),
                 detail: json!(load),
             };
-            match self.commit(actor, &deed, vec![put(None, &load)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| load)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(None, &load)?]).await?;
+            Ok(load)
+        })
+        .await
     }
 
     /// The key loads of a terminal that the actor may see, the newest first and at most 1,000.

@@ -338,6 +338,20 @@ impl From<ParameterError> for EstateError {
     }
 }
 
+/// Does a step of a use case: reads, decides, commits. It is decided again where another commit came between.
+async fn decided<T, F>(step: impl Fn() -> F) -> Result<T, EstateError>
+where
+    F: Future<Output = Result<T, EstateError>>,
+{
+    for _ in 0..ATTEMPTS {
+        match step().await {
+            Err(EstateError::Store(StoreError::Conflict)) => {}
+            done => return done,
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
 /// An entity, as the store has it now.
 pub(crate) async fn read<E: Entity>(store: &dyn Store, id: &str) -> Result<Option<Versioned<E>>, StoreError> {
     let found = store.get(&Key::Document(E::KIND, id.to_owned())).await?;

@@ -4,8 +4,8 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::text;
 use super::install::relisted;
-use super::{ATTEMPTS, Binding, Estate, EstateError, Relation};
-use crate::store::{BranchPath, Caller, Change, Entity, EventKind, Query, StoreError};
+use super::{Binding, Estate, EstateError, Relation, decided};
+use crate::store::{BranchPath, Caller, Change, Entity, EventKind, Query};
 use serde_json::json;
 
 impl Estate {
@@ -26,7 +26,7 @@ impl Estate {
         text("reason", reason, 200)?;
         self.demand_branch(to).await?;
         actor.demand(Permission::ManageOrganisation, to)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let id = self.known(terminal).await?.terminal.record.id;
             let from = self.branch_of(id).await?;
             actor.demand(Permission::ManageOrganisation, &from)?;
@@ -57,11 +57,8 @@ impl Estate {
                 detail: json!({ "from": from, "to": to, "reason": reason }),
             };
             let changes = vec![listed, Change::Append(self.event(actor, Some(id), moved))];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 }

@@ -3,7 +3,7 @@
 use super::access::{Actor, Permission, Scope};
 use super::audit::Deed;
 use super::branch::{expected, text, within};
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::store::{BranchPath, Change, Document, Entity, Expect, Key, Kind, Query, StoreError};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -231,7 +231,7 @@ impl Estate {
         for permission in &role.permissions {
             actor.demand(*permission, &everywhere)?;
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (expect, before) = expected(self.entity::<Role>(&role.name).await?);
             let deed = Deed {
                 act: "role.put",
@@ -240,12 +240,9 @@ impl Estate {
                 detail: json!({ "before": before, "after": role }),
             };
             let changes = vec![Change::Put(expect, Document::of(&role)?.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Makes an operator or changes one. Nobody gives what they do not have.
@@ -265,7 +262,7 @@ impl Estate {
                 actor.demand(permission, &grant.branch)?;
             }
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.entity::<Operator>(&operator.name).await?;
             if let Some((_, before)) = &found {
                 actor.demand(Permission::ManageOperators, &before.branch)?;
@@ -289,12 +286,9 @@ impl Estate {
                 detail: json!({ "before": before.as_ref().map(Operator::told), "after": operator.told() }),
             };
             let changes = vec![Change::Put(expect, Document::of(&operator)?.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Makes a token for an operator that is a program; one that it had ends.

@@ -6,7 +6,7 @@ use super::branch::within;
 use super::contact::check_addresses;
 use super::expiry::Expiry;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::store::{
     Assignment, BranchPath, Caller, Change, Document, Entity, EventKind, Expect, Key, KeyId, Kind, Query, Record,
     StoreError, TerminalId, TerminalState, Versioned,
@@ -215,7 +215,7 @@ impl Estate {
     /// [`EstateError::Over`] where it is done, dismissed or expired; [`EstateError::UnknownTerminal`] where a terminal that it
     /// concerns is gone.
     pub async fn approve(&self, actor: &Actor, id: &str) -> Result<Proposal, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (version, mut proposal) = self.open_proposal(id).await?;
             if actor.name() == proposal.proposer {
                 return Err(EstateError::SecondOperator);
@@ -236,12 +236,10 @@ impl Estate {
                 detail: json!({ "act": proposal.act, "proposer": proposal.proposer }),
             };
             changes.push(Change::Put(Expect::Version(version), Document::of(&proposal)?.into()));
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| proposal)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(proposal)
+        })
+        .await
     }
 
     /// Dismisses a proposal: by whoever made it, or by who could approve it.
@@ -249,7 +247,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Over`].
     pub async fn dismiss(&self, actor: &Actor, id: &str) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (version, mut proposal) = self.open_proposal(id).await?;
             if actor.name() != proposal.proposer {
                 actor.demand(proposal.act.permission(), &proposal.branch)?;
@@ -265,12 +263,9 @@ impl Estate {
                 detail: json!({ "act": proposal.act, "proposer": proposal.proposer }),
             };
             let change = Change::Put(Expect::Version(version), Document::of(&proposal)?.into());
-            match self.commit(actor, &deed, vec![change]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, vec![change]).await?)
+        })
+        .await
     }
 
     /// A proposal that the actor may see, whatever became of it.

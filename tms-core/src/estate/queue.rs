@@ -3,12 +3,11 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::release::demand_released;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::rule::task::assignment::Event as Move;
 use crate::server::{plan, representation};
 use crate::store::{
-    ActionId, Assignment, Caller, Change, EventKind, Expect, Order, Package, PackageRef, StoreError, Terminal,
-    Versioned,
+    ActionId, Assignment, Caller, Change, EventKind, Expect, Order, Package, PackageRef, Terminal, Versioned,
 };
 use crate::task::Ledger;
 use serde_json::json;
@@ -23,7 +22,7 @@ impl Estate {
     pub async fn queue(&self, actor: &Actor, terminal: &Caller, manifest: &Digest) -> Result<ActionId, EstateError> {
         let package = self.package(manifest).await?.record;
         demand_released(&package)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let known = self.known(terminal).await?;
             let Versioned {
                 version,
@@ -75,12 +74,10 @@ impl Estate {
             changes.push(Change::Append(self.event(actor, Some(terminal.id), kind)));
             changes.push(Change::Put(Expect::Version(version), terminal.into()));
             changes.push(Change::Put(Expect::Absent, assignment.into()));
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| action)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(action)
+        })
+        .await
     }
 
     /// Withdraws an open action. A terminal that has installed it by then says so, and that truth stands.
@@ -88,7 +85,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::UnknownTerminal`], [`EstateError::UnknownAction`].
     pub async fn cancel(&self, actor: &Actor, terminal: &Caller, action: ActionId) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let known = self.known(terminal).await?;
             let id = known.terminal.record.id;
             let branch = self.branch_of(id).await?;
@@ -117,12 +114,9 @@ impl Estate {
             let mut changes = ledger.changes()?;
             changes.push(Change::Put(Expect::Version(open.version), after.into()));
             changes.push(Change::Append(event));
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
+use super::{Estate, EstateError, decided, list};
 use crate::rule::release::{ReleaseOperation, ReleaseState};
 use crate::rule::task::conflict::{Floor, floor};
 use crate::store::{
@@ -141,7 +141,7 @@ impl Estate {
     ) -> Result<ReleaseState, EstateError> {
         let branch = BranchPath::head_office();
         actor.demand(Permission::Publish, &branch)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Versioned { version, mut record } = self.package(manifest).await?;
             let approval = self.release_approval().await?;
             let before = record.state;
@@ -188,12 +188,10 @@ impl Estate {
                 branch: branch.clone(),
                 detail: json!({ "operation": operation, "before": before, "after": state }),
             };
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| state)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(state)
+        })
+        .await
     }
 
     /// Whether releases need another operator's approval. It is changed by [`Act::ChangeApproval`](super::Act::ChangeApproval).
@@ -219,7 +217,7 @@ impl Estate {
         let branch = BranchPath::head_office();
         actor.demand(Permission::Publish, &branch)?;
         super::branch::text("reason", reason, 200)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Versioned { version, record } = self.package(manifest).await?;
             demand_released(&record)?;
             let there = self.floors(&record.vendor, &record.package.component).await?.len();
@@ -246,12 +244,9 @@ impl Estate {
             };
             // the package is written so that it cannot be withdrawn meanwhile
             let changes = vec![put(None, &floor)?, Change::Put(Expect::Version(version), record.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Takes a floor away.

@@ -2,12 +2,11 @@
 
 use super::access::{Actor, Permission};
 use super::audit::Deed;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::blob::BlobError;
 use crate::representation::{self, EncodeError, MAX_CONTENT};
 use crate::store::{
-    BranchPath, Change, EventKind, Expect, Key, MAX_REPRESENTATIONS, Package, Record, RepresentationRef, StoreError,
-    Versioned,
+    BranchPath, Change, EventKind, Expect, Key, MAX_REPRESENTATIONS, Package, Record, RepresentationRef, Versioned,
 };
 use bytes::Bytes;
 use serde_json::json;
@@ -129,7 +128,7 @@ impl Estate {
         manifest: &Digest,
         made: Vec<RepresentationRef>,
     ) -> Result<Vec<RepresentationRef>, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Versioned { version, mut record } = self.package(manifest).await?;
             let there = &mut record.package.representations;
             // Somebody else may have made some meanwhile.
@@ -154,12 +153,10 @@ impl Estate {
                 Change::Put(Expect::Version(version), record.into()),
                 Change::Append(self.event(actor, None, kind)),
             ];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| there)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(there)
+        })
+        .await
     }
 
     pub(super) async fn package(&self, manifest: &Digest) -> Result<Versioned<Package>, EstateError> {

@@ -5,7 +5,7 @@
 
 use super::consumer::Consumer;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
+use super::{Estate, EstateError, decided, list};
 use crate::rule::task::definition::Membership;
 use crate::store::{
     Assignment, Change, Entity, Expect, Key, Kind, Query, Record, Sequence, StoreError, TerminalId, Versioned,
@@ -133,7 +133,7 @@ impl Estate {
     }
 
     async fn drop_assignments(&self, before: u64, limit: u32) -> Result<u32, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let now = self.clock.now();
             let found = self.versioned::<Position>(Position::ID).await?;
             let (version, position) = match found {
@@ -156,12 +156,10 @@ impl Estate {
             let after = last.filter(|_| count >= limit);
             let ended = if after.is_none() { now } else { position.ended };
             changes.push(put(version, &Position { after, ended })?);
-            match self.store.commit(changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| count)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.store.commit(changes).await?;
+            Ok(count)
+        })
+        .await
     }
 
     async fn old_assignments(

@@ -4,10 +4,10 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::Merchant;
 use super::parameters::{LayerVersion, ParameterError, Parameters, TemplateVersion};
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::custody::{MAX_SECRET, SecretPlace};
 use crate::rule::template::{Definition, Layer, Scope, Shown, Template, Value, is_name};
-use crate::store::{BranchPath, Caller, Change, Document, Expect, Query, StoreError};
+use crate::store::{BranchPath, Caller, Change, Document, Expect, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +81,7 @@ impl Estate {
                 "must be 1 to 64 letters, digits, `_`, `-` or `.`",
             ));
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let before = match self.parameters().template(&name, None).await {
                 Ok(before) => Some(before),
                 Err(ParameterError::UnknownTemplate(_)) => None,
@@ -109,12 +109,10 @@ impl Estate {
                 detail: json!({ "parameters": template.definitions.len() }),
             };
             let changes = vec![Change::Put(Expect::Absent, Document::of(&version)?.into())];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| next)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(next)
+        })
+        .await
     }
 
     /// A version of a template, or the newest. Everybody who may see something may see it.
@@ -170,7 +168,7 @@ impl Estate {
     pub async fn put_layer(&self, actor: &Actor, template: &str, draft: &LayerDraft) -> Result<u32, EstateError> {
         let branch = self.place_of(&draft.scope).await?;
         actor.demand(Permission::ManageParameters, &branch)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let definitions = self.parameters().template(template, None).await?;
             let before = self.parameters().layer(template, &draft.scope, None).await?;
             let before = before.map(|before| before.layer);
@@ -203,12 +201,10 @@ impl Estate {
                 actor: actor.name().to_owned(),
             };
             changes.push(Change::Put(Expect::Absent, Document::of(&layer)?.into()));
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| version)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(version)
+        })
+        .await
     }
 
     /// A version of what a scope sets, or the newest.

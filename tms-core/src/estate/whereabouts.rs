@@ -3,7 +3,7 @@
 use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, read};
+use super::{Estate, EstateError, decided, read};
 use crate::rule::number::DialPlan;
 use crate::rule::relocation::{Home, Observed, Policy, Sighting, WhiteList};
 use crate::store::{BranchPath, Entity, Kind, Store, StoreError, TerminalId};
@@ -155,7 +155,7 @@ impl Estate {
                 "must have at most 1000 ranges and networks",
             ));
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<CaseSettings>(CaseSettings::ID).await?;
             let deed = Deed {
                 act: "case.settings",
@@ -164,12 +164,9 @@ impl Estate {
                 detail: json!({ "before": found.as_ref().map(|found| &found.record), "after": settings }),
             };
             let change = put(found.map(|found| found.version), &settings)?;
-            match self.commit(actor, &deed, vec![change]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, vec![change]).await?)
+        })
+        .await
     }
 
     /// What is known of where a terminal is; none where it never registered or said anything.

@@ -83,9 +83,11 @@ impl<'a> Assigning<'a> {
         let task = self.task;
         for (action, place_in_task) in task.definition.actions.iter().zip(0_u8..) {
             let before = |place: &u8| steps.get(usize::from(*place));
-            let open = action.after.iter().all(|place| {
-                before(place).is_some_and(|step| step.action.is_some() || step.state == State::AlreadyCurrent)
-            });
+            let there = |step: &&MemberStep| step.action.is_some() || step.state == State::AlreadyCurrent;
+            let named: Vec<&MemberStep> = action.after.iter().filter_map(before).collect();
+            // Of several, as one package for each model, those that are not for the terminal are not waited for.
+            let possible = named.iter().all(|step| there(step) || step.state == State::NotApplicable);
+            let open = named.is_empty() || (possible && named.iter().any(there));
             let resolved = if open {
                 self.resolve(action, &known, inventory.as_ref(), None).await?
             } else {

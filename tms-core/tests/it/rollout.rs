@@ -206,6 +206,35 @@ async fn a_newer_task_takes_the_place_of_an_older_as_a_whole() {
 }
 
 #[tokio::test]
+async fn what_waits_for_one_of_several_packages_waits_for_the_one_that_is_for_the_terminal() {
+    let mut fleet = Fleet::new(1).await;
+    let manifest = fleet.world.publish(b"two", 2).await;
+    let (mut other, _) = crate::world::manifest(b"of another model", 2);
+    other.models = vec!["Vx510".to_owned()];
+    let other = fleet
+        .world
+        .publish_file(&crate::world::package_of(&other, None, b"of another model").await)
+        .await;
+    let mut actions = install(other);
+    actions.extend(install(manifest));
+    actions.extend(at_once(Work::Restart));
+    actions.extend(at_once(Work::Restart));
+    actions[2].after = vec![0, 1];
+    // What waits only for what is not for the terminal is not for it, either.
+    actions[3].after = vec![0];
+    let id = start(&fleet, Definition::new("each its own", actions)).await;
+    let steps = fleet.members(id).await[0].steps.clone();
+    let given: Vec<bool> = steps.iter().map(|step| step.action.is_some()).collect();
+    assert_eq!(given, [false, true, true, false]);
+    for _ in 0..3 {
+        fleet.update(0).await;
+    }
+    fleet.run().await;
+    assert_eq!(fleet.task(id).await.state, TaskState::Completed);
+    assert_eq!(fleet.terminals[0].version().await, "2.0");
+}
+
+#[tokio::test]
 async fn a_stage_is_watched_for_as_long_as_it_says() {
     let mut fleet = Fleet::new(3).await;
     let manifest = fleet.world.publish(b"two", 2).await;

@@ -174,7 +174,7 @@ async fn a_call_that_was_cut_goes_on_where_it_was() {
         assert_eq!(report.downloads[0].from, held, "{report}");
         // What had come besides is sent again: less than one record of 1,024 bytes, with its envelope and its frame, written so
         // that it may stand on the line.
-        let again = cut - octets;
+        let again = cut.saturating_sub(octets);
         println!("cut at {cut}: {held} bytes are held, {again} octets are sent again");
         assert!(
             again <= 1_024 + 27 + 8 + 20,

@@ -9,7 +9,7 @@ use super::branch::{text, within};
 use super::install::read_or_new;
 use super::rollup::put;
 use super::whereabouts::{CaseSettings, Whereabouts};
-use super::{ATTEMPTS, Act, Estate, EstateError};
+use super::{Act, Estate, EstateError, decided};
 use crate::rule::relocation::{CaseData, CaseKind, Move, Observed, Place};
 use crate::store::{BranchPath, Change, Entity, EventKind, Kind, Query, StoreError, TerminalId, Versioned};
 use serde::{Deserialize, Serialize};
@@ -243,17 +243,15 @@ impl Estate {
     /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Over`] where it is closed.
     pub async fn assign_case(&self, actor: &Actor, id: &str, owner: &str) -> Result<Case, EstateError> {
         text("owner", owner, 40)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (version, mut case) = self.open_case_of(actor, id).await?;
             (case.state, case.owner) = (CaseState::Assigned, Some(owner.to_owned()));
             case.note(self.clock.now(), Some(actor.name()), format!("given to {owner}"));
             let deed = deed("case.assign", &case, json!({ "owner": owner }));
-            match self.commit(actor, &deed, vec![put(Some(version), &case)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| case)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(Some(version), &case)?]).await?;
+            Ok(case)
+        })
+        .await
     }
 
     /// Decides a case and closes it. What follows from that is in the same commit: an approved move, a larger place, a proposal to
@@ -270,7 +268,7 @@ impl Estate {
         reason: &str,
     ) -> Result<Case, EstateError> {
         text("reason", reason, 200)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (version, mut case) = self.open_case_of(actor, id).await?;
             let kind = case.data.kind;
             if !disposition.fits(kind) {
@@ -331,12 +329,10 @@ impl Estate {
                 &case,
                 json!({ "disposition": disposition, "reason": reason }),
             );
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| case)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(case)
+        })
+        .await
     }
 
     /// Approves beforehand that a terminal moves: in its time it may be at the other place too, and may register there anew. A place
@@ -346,7 +342,7 @@ impl Estate {
     /// [`EstateError::Denied`]; [`EstateError::UnknownTerminal`]; [`EstateError::Invalid`] where the terminal never registered, or
     /// the time is none.
     pub async fn approve_move(&self, actor: &Actor, terminal: TerminalId, approved: Move) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let branch = self.branch_of(terminal).await?;
             actor.demand(Permission::ManageCases, &branch)?;
             let Some(found) = self.versioned::<Whereabouts>(&terminal.to_string()).await? else {
@@ -363,15 +359,11 @@ impl Estate {
                 branch,
                 detail: json!({ "move": approved }),
             };
-            match self
+            Ok(self
                 .commit(actor, &deed, vec![put(Some(found.version), &whereabouts)?])
-                .await
-            {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+                .await?)
+        })
+        .await
     }
 
     async fn case_of(&self, actor: &Actor, permission: Permission, id: &str) -> Result<Versioned<Case>, EstateError> {

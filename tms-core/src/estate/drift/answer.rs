@@ -2,10 +2,10 @@
 
 use super::super::access::{Actor, Permission};
 use super::super::audit::Deed;
-use super::super::{ATTEMPTS, Estate, EstateError};
+use super::super::{Estate, EstateError, decided};
 use super::record::{Drift, DriftItem, Wanted};
 use crate::rule::drift::Item;
-use crate::store::{ActionId, BranchPath, Caller, StoreError, TerminalId};
+use crate::store::{ActionId, BranchPath, Caller, TerminalId};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ impl Estate {
     /// [`EstateError::Denied`] where the actor may not plan for the terminal; [`EstateError::Unknown`] where there is no such
     /// difference.
     pub async fn accept_drift(&self, actor: &Actor, terminal: &Caller, item: &Item) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let (id, branch, found) = self.difference_of(actor, terminal, item).await?;
             let Some(case) = self.drift_case(id).await? else {
                 return Err(EstateError::UnknownTerminal(id.to_string()));
@@ -42,12 +42,9 @@ impl Estate {
                 branch,
                 detail: json!({ "finding": found.finding }),
             };
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     /// Has a terminal put right, whatever the policy says: its package or its parameter set is brought, or what nobody asked for

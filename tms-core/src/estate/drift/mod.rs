@@ -15,7 +15,7 @@ use super::audit::Deed;
 use super::follow::{self, AsOf, Follower, Progress};
 use super::parameters::ParameterError;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError};
+use super::{Estate, EstateError, decided};
 use crate::rule::drift::{Class, Response, findings};
 use crate::store::{
     ActionId, Assignment, BranchPath, Change, Entity, Event, EventKind, Expect, InventoryRecord, Key, Kind, Record,
@@ -106,7 +106,7 @@ impl Estate {
                 "must be at most 1000 ids of components",
             ));
         }
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<DriftPolicy>(DriftPolicy::ID).await?;
             let deed = Deed {
                 act: "drift.policy",
@@ -115,12 +115,9 @@ impl Estate {
                 detail: json!({ "before": found.as_ref().map(|found| &found.record), "after": policy }),
             };
             let changes = vec![put(found.map(|found| found.version), &policy)?];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            Ok(self.commit(actor, &deed, changes).await?)
+        })
+        .await
     }
 
     async fn common(&self) -> Result<Common, EstateError> {

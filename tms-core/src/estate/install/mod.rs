@@ -12,7 +12,7 @@ use super::binding::{self, Binding, Rebound, Relation, rebind};
 use super::branch::{Merchant, Site, text, within};
 use super::key_load::KeyLoad;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list, read};
+use super::{Estate, EstateError, decided, list, read};
 use crate::rule::name::Aliases;
 use crate::store::{
     BranchPath, Caller, Change, Entity, Expect, Key, Query, Record, Store, StoreError, Terminal, TerminalId, Versioned,
@@ -33,7 +33,7 @@ impl Estate {
     /// there; [`EstateError::InUse`] after 32 messages about one installation.
     pub async fn announce(&self, actor: &Actor, message: InstallationMessage) -> Result<Installation, EstateError> {
         text("reference", &message.reference, 64)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.versioned::<Installation>(&message.reference).await?;
             let version = found.as_ref().map(|found| found.version);
             let mut installation = match found {
@@ -55,12 +55,10 @@ impl Estate {
                 return Err(EstateError::InUse(message.reference, "32 messages"));
             }
             let deed = self.deed("install.announce", &installation, json!({ "message": message }));
-            match self.commit(actor, &deed, vec![put(version, &installation)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(version, &installation)?]).await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// Says what is right of something that was said in two ways, or supplies what is missing.
@@ -74,7 +72,7 @@ impl Estate {
         fact: InstallationFact,
         value: &str,
     ) -> Result<Installation, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.installation_of(actor, Permission::Install, reference).await?;
             let mut installation = found.record;
             let vendor = installation.fact(InstallationFact::Vendor);
@@ -92,15 +90,11 @@ impl Estate {
                 &installation,
                 json!({ "fact": fact, "value": value }),
             );
-            match self
-                .commit(actor, &deed, vec![put(Some(found.version), &installation)?])
-                .await
-            {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(Some(found.version), &installation)?])
+                .await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// Puts an enrolled device to an installation, and records which keys were loaded into it.
@@ -116,7 +110,7 @@ impl Estate {
         device: &Caller,
         keys: KeyLoad,
     ) -> Result<Installation, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.installation_of(actor, Permission::Enrol, reference).await?;
             let mut installation = found.record;
             let terminal = self.known(device).await?.terminal.record;
@@ -131,12 +125,10 @@ impl Estate {
             let detail = json!({ "terminal": terminal.id, "keys": load });
             let deed = self.deed("install.initialise", &installation, detail);
             let changes = vec![put(Some(found.version), &installation)?, put(None, &load)?];
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// Confirms an installation as its branch.
@@ -144,7 +136,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Install`].
     pub async fn confirm_by_branch(&self, actor: &Actor, reference: &str) -> Result<Installation, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self
                 .installation_of(actor, Permission::ConfirmBranch, reference)
                 .await?;
@@ -156,15 +148,11 @@ impl Estate {
                 &installation,
                 json!({ "facts": installation.facts }),
             );
-            match self
-                .commit(actor, &deed, vec![put(Some(found.version), &installation)?])
-                .await
-            {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(Some(found.version), &installation)?])
+                .await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// Confirms an installation as head office: from now on the logical terminal runs on the device, belongs to the merchant and
@@ -175,7 +163,7 @@ impl Estate {
     /// terminal runs on another device: that one is to be replaced; [`EstateError::Invalid`] where merchant or site are
     /// there in another branch; [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Install`].
     pub async fn confirm_by_head_office(&self, actor: &Actor, reference: &str) -> Result<Installation, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self
                 .installation_of(actor, Permission::ConfirmHeadOffice, reference)
                 .await?;
@@ -195,12 +183,10 @@ impl Estate {
                 &installation,
                 json!({ "facts": installation.facts }),
             );
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// Calls an installation off.
@@ -214,20 +200,16 @@ impl Estate {
         reason: &str,
     ) -> Result<Installation, EstateError> {
         text("reason", reason, 200)?;
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let found = self.installation_of(actor, Permission::Install, reference).await?;
             let mut installation = found.record;
             installation.advance(InstallOperation::Withdraw)?;
             let deed = self.deed("install.withdraw", &installation, json!({ "reason": reason }));
-            match self
-                .commit(actor, &deed, vec![put(Some(found.version), &installation)?])
-                .await
-            {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| installation)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(Some(found.version), &installation)?])
+                .await?;
+            Ok(installation)
+        })
+        .await
     }
 
     /// An installation that the actor may see.

@@ -7,7 +7,7 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::{text, within};
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
+use super::{Estate, EstateError, decided, list};
 use crate::rule::name::serial;
 use crate::store::{
     BranchPath, Caller, Change, Entity, EventKind, Expect, Holder, Key, Kind, Query, Record, StoreError, TerminalId,
@@ -165,7 +165,7 @@ impl Estate {
             return Err(EstateError::Invalid("validity", "must be 1 minute to 30 days"));
         }
         let gone = matches!(cause, Cause::Lost | Cause::Stolen);
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let known = self.known(old).await?.terminal;
             let terminal = &known.record;
             let entry = match self.store.get(&Key::Roster(terminal.id)).await? {
@@ -234,12 +234,10 @@ impl Estate {
                 branch,
                 detail: json!({ "terminal": replacement.old, "cause": cause, "reason": reason, "expires": replacement.expires }),
             };
-            match self.commit(actor, &deed, changes).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| (replacement, grouped(&code)))?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, changes).await?;
+            Ok((replacement, grouped(&code)))
+        })
+        .await
     }
 
     /// Calls a replacement off: its code opens nothing any more. A terminal that was blacklisted stays so.
@@ -247,7 +245,7 @@ impl Estate {
     /// # Errors
     /// [`EstateError::Denied`]; [`EstateError::Unknown`]; [`EstateError::Over`] where it is done or called off.
     pub async fn withdraw_replacement(&self, actor: &Actor, id: &str) -> Result<(), EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Some(found) = self.versioned::<Replacement>(id).await? else {
                 return Err(EstateError::Unknown("replacement", id.to_owned()));
             };
@@ -266,15 +264,11 @@ impl Estate {
                 branch: replacement.branch.clone(),
                 detail: json!({ "terminal": replacement.old }),
             };
-            match self
+            Ok(self
                 .commit(actor, &deed, vec![put(Some(found.version), &replacement)?])
-                .await
-            {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+                .await?)
+        })
+        .await
     }
 
     /// The open replacements that the actor may see, under `under`.

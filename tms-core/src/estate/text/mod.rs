@@ -12,7 +12,7 @@ use super::access::{Actor, Permission};
 use super::audit::Deed;
 use super::branch::within;
 use super::rollup::put;
-use super::{ATTEMPTS, Estate, EstateError, list};
+use super::{ATTEMPTS, Estate, EstateError, decided, list};
 use crate::rule::text::{Message, Profile};
 use crate::store::{
     BranchPath, Caller, Change, Entity, Expect, Key, MAX_WAITING_TEXTS, Query, Record, RosterFilter, RosterPlace,
@@ -364,17 +364,15 @@ impl Estate {
         act: &'static str,
         change: impl Fn(&mut TextRecord, (String, u64)) -> Result<(), EstateError> + Send + Sync,
     ) -> Result<TextRecord, EstateError> {
-        for _ in 0..ATTEMPTS {
+        decided(|| async {
             let Versioned { version, mut record } = self.text_of(actor, id).await?;
             actor.demand(Permission::ManageTexts, &record.branch)?;
             change(&mut record, (actor.name().to_owned(), self.clock.now()))?;
             let deed = deed(act, &record, json!({ "author": record.author }));
-            match self.commit(actor, &deed, vec![put(Some(version), &record)?]).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done.map(|()| record)?),
-            }
-        }
-        Err(StoreError::Conflict.into())
+            self.commit(actor, &deed, vec![put(Some(version), &record)?]).await?;
+            Ok(record)
+        })
+        .await
     }
 }
 
