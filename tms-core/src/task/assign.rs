@@ -86,7 +86,9 @@ impl<'a> Assigning<'a> {
             let there = |step: &&MemberStep| step.action.is_some() || step.state == State::AlreadyCurrent;
             let named: Vec<&MemberStep> = action.after.iter().filter_map(before).collect();
             // Of several, as one package for each model, those that are not for the terminal are not waited for.
-            let possible = named.iter().all(|step| there(step) || step.state == State::NotApplicable);
+            let possible = named
+                .iter()
+                .all(|step| there(step) || step.state == State::NotApplicable);
             let open = named.is_empty() || (possible && named.iter().any(there));
             let resolved = if open {
                 self.resolve(action, &known, inventory.as_ref(), None).await?
