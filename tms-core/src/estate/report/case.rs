@@ -1,12 +1,15 @@
 //! Cases, as a report.
 
 use super::row::{OnDay, row};
-use super::{MAX_GROUPS, Report, lines, rfc3339};
+use super::{Report, lines, rfc3339};
 use crate::estate::case::kind_name;
 use crate::estate::expiry::day_of;
 use crate::estate::{Actor, Case, CaseState, Estate, EstateError, Permission};
 use crate::rule::relocation::Evidence;
 use crate::store::{BranchPath, RosterEntry};
+
+/// The most cases of one report: what a large estate has in years, and what is read in a second or two.
+const MAX_CASES: u32 = 40_000;
 
 row! {
     /// A case.
@@ -45,7 +48,8 @@ row! {
 }
 
 impl Estate {
-    /// The cases of a branch and those below it, in one state or in all, by state, branch and age: at most 100,000.
+    /// The cases of a branch and those below it, in one state or in all, by state, branch and age: at most 40,000, and
+    /// [`cut`](Report::cut) where there are more: a state or a branch has fewer.
     ///
     /// # Errors
     /// [`EstateError::Denied`] where the actor may not view the branch; [`EstateError::Store`].
@@ -63,7 +67,7 @@ impl Estate {
             .filter(|one| state.is_none_or(|state| state == *one));
         let mut cut = false;
         for state in states {
-            let left = MAX_GROUPS.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            let left = MAX_CASES.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
             let cases = self.cases_under(under, state, left.saturating_add(1)).await?;
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             cut |= cases.len() > most;
