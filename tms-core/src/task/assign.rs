@@ -95,13 +95,9 @@ impl<'a> Assigning<'a> {
             } else {
                 Resolved::State(State::NotApplicable)
             };
-            let step = match resolved {
-                Resolved::State(state) => MemberStep { action: None, state },
-                Resolved::Failed(code, why) => MemberStep {
-                    action: None,
-                    state: failed(&mut member, code, &why),
-                },
-                Resolved::Order { order, floor } => {
+            let step = match resolved.order(&mut member) {
+                Err(done) => done,
+                Ok((order, floor)) => {
                     terminal.last_action = terminal.last_action.saturating_add(1);
                     let id = ActionId(terminal.last_action);
                     let depends_on = action.after.iter().filter_map(|place| before(place)?.action).collect();
@@ -117,10 +113,7 @@ impl<'a> Assigning<'a> {
                         floor,
                     });
                     made.push(assignment);
-                    MemberStep {
-                        action: Some(id),
-                        state: State::Pending,
-                    }
+                    MemberStep::given(id)
                 }
             };
             steps.push(step);
@@ -413,11 +406,21 @@ fn fits_screen(text: &TextRecord, inventory: Option<&Inventory>) -> bool {
     profile.is_none_or(|profile| text.message.fits(&profile.into()).is_ok())
 }
 
-/// What cannot be done has failed, and says why.
-pub(super) fn failed(member: &mut Member, code: ResultCode, why: &str) -> State {
-    member.note = Some(why.chars().take(200).collect());
-    let class = FailureClass::of(code);
-    State::Failed { class, code }
+impl Resolved {
+    /// What there is to do, and which floor it is, if it is one; or what the step stands at without it. What cannot be done
+    /// has failed, and `member` says why.
+    pub(super) fn order(self, member: &mut Member) -> Result<(Order, Option<u64>), MemberStep> {
+        let state = match self {
+            Self::Order { order, floor } => return Ok((order, floor)),
+            Self::State(state) => state,
+            Self::Failed(code, why) => {
+                member.note = Some(why.chars().take(200).collect());
+                let class = FailureClass::of(code);
+                State::Failed { class, code }
+            }
+        };
+        Err(MemberStep { action: None, state })
+    }
 }
 
 impl From<Order> for Resolved {

@@ -1,6 +1,6 @@
 //! What happens to members because time goes by: time-outs, retries, the end of a trial.
 
-use super::assign::{Assigning, Resolved, failed};
+use super::assign::{Assigning, Resolved};
 use super::ledger::Ledger;
 use super::record::{Failures, Member, MemberStep, Task};
 use super::runner::Runner;
@@ -10,7 +10,7 @@ use crate::rule::task::assignment::{Event as Move, State};
 use crate::rule::task::{Breaker, TaskState};
 use crate::store::{
     ActionId, Assignment, Caller, Change, CheckIn, Document, Entity, Expect, Key, Order, Query, Step, StoreError,
-    Versioned,
+    Terminal, Versioned,
 };
 
 impl Runner {
@@ -220,11 +220,10 @@ impl Runner {
             changes.push(Change::Put(Expect::Version(version), replaced.into()));
             changes.push(Change::Put(Expect::Absent, next.into()));
             if let Some(step) = member.steps.get_mut(place) {
-                (step.action, step.state) = (Some(id), State::Pending);
+                *step = MemberStep::given(id);
             }
         }
-        wait_for(&known, member.task, &renewed, changes);
-        changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
+        changes.extend(renewal(&known, terminal, &member, &renewed));
         (member.retry, member.due, member.offered) = (false, None, None);
         let state = member.whole().unwrap_or(State::Pending);
         ledger.put(member, state).await
@@ -272,30 +271,22 @@ impl Runner {
             } else {
                 Resolved::State(State::Cancelled { forced: false })
             };
-            let next = match resolved {
-                Resolved::State(state) => MemberStep { action: None, state },
-                Resolved::Failed(code, why) => MemberStep {
-                    action: None,
-                    state: failed(&mut member, code, &why),
-                },
-                Resolved::Order { order, floor } => {
+            let next = match resolved.order(&mut member) {
+                Err(done) => done,
+                Ok((order, floor)) => {
                     terminal.last_action = terminal.last_action.saturating_add(1);
                     let id = ActionId(terminal.last_action);
                     let mut next = follower(&record, id, order, now, &mut renewed);
                     next.step = record.step.map(|step| Step { floor, ..step });
                     changes.push(Change::Put(Expect::Absent, next.into()));
-                    MemberStep {
-                        action: Some(id),
-                        state: State::Pending,
-                    }
+                    MemberStep::given(id)
                 }
             };
             if let Some(step) = member.steps.get_mut(place) {
                 *step = next;
             }
         }
-        wait_for(&known, member.task, &renewed, changes);
-        changes.push(Change::Put(Expect::Version(known.terminal.version), terminal.into()));
+        changes.extend(renewal(&known, terminal, &member, &renewed));
         (member.floor, member.due, member.offered) = (false, None, None);
         let state = member.whole().unwrap_or(State::NotApplicable);
         ledger.put(member, state).await
@@ -332,16 +323,19 @@ fn follower(
     next
 }
 
-/// What waits for one that was renewed waits for the new one.
-fn wait_for(known: &CheckIn, task: u64, renewed: &[(ActionId, ActionId)], changes: &mut Vec<Change>) {
+/// The terminal with its new actions. What waits for one that was renewed waits for the new one.
+fn renewal(known: &CheckIn, terminal: Terminal, member: &Member, renewed: &[(ActionId, ActionId)]) -> Vec<Change> {
+    let mut changes = vec![Change::Put(Expect::Version(known.terminal.version), terminal.into())];
     for open in &known.assignments {
         let depends_on = renew(&open.record.terms.depends_on, renewed);
-        if open.record.step.is_some_and(|step| step.task == task) && depends_on != open.record.terms.depends_on {
+        let of_task = open.record.step.is_some_and(|step| step.task == member.task);
+        if of_task && depends_on != open.record.terms.depends_on {
             let mut waiting = open.record.clone();
             waiting.terms.depends_on = depends_on;
             changes.push(Change::Put(Expect::Version(open.version), waiting.into()));
         }
     }
+    changes
 }
 
 fn renew(depends_on: &[ActionId], renewed: &[(ActionId, ActionId)]) -> Vec<ActionId> {

@@ -285,6 +285,16 @@ impl Member {
     }
 }
 
+impl MemberStep {
+    /// The terminal has this action for it.
+    pub(super) const fn given(action: ActionId) -> Self {
+        Self {
+            action: Some(action),
+            state: State::Pending,
+        }
+    }
+}
+
 impl Member {
     /// What its actions come to.
     pub(super) fn whole(&self) -> Option<State> {

@@ -113,7 +113,7 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
     );
 
     // only whom it concerns sees it
-    let west = limited(&world, "west", "/west", &Permission::ALL).await;
+    let west = limited(&world.estate, "west", "/west", &Permission::ALL).await;
     let unseen = world.estate.case(&west, &case.id).await.unwrap_err();
     assert_eq!(unseen.to_string(), format!("no case {}", case.id));
     assert!(
@@ -124,7 +124,7 @@ async fn a_terminal_that_was_moved_becomes_a_case_and_goes_on_working() {
             .unwrap()
             .is_empty()
     );
-    let viewer = limited(&world, "viewer", "/east", &[Permission::View]).await;
+    let viewer = limited(&world.estate, "viewer", "/east", &[Permission::View]).await;
     denied(
         world.estate.assign_case(&viewer, &case.id, "viewer").await,
         Permission::ManageCases,
@@ -385,7 +385,7 @@ async fn a_white_number_says_nothing() {
         first: "861066601000".to_owned(),
         last: "861066601999".to_owned(),
     }];
-    let li = limited(&world, "li", "/", &[Permission::View]).await;
+    let li = limited(&world.estate, "li", "/", &[Permission::View]).await;
     denied(
         world.estate.set_case_settings(&li, settings.clone()).await,
         Permission::ManageCases,

@@ -1,10 +1,11 @@
 //! Drift, through real check-ins: what somebody put on a terminal, changed at it, or a task failed to bring.
 
 use crate::agent::terminal::{FACTORY, Kit, Terminal};
+use crate::install::limited;
 use crate::world::{NOW, World, operator};
 use tms_core::agent::slot::SelfTest;
 use tms_core::custody::{MainKey, MemoryKeys};
-use tms_core::estate::{Account, Branch, Drift, DriftPolicy, EstateError, Grant, Operator, Permission, Role};
+use tms_core::estate::{Branch, Drift, DriftPolicy, EstateError, Permission};
 use tms_core::rule::drift::{Class, Item, Response};
 use tms_core::rule::template::{Definition, Document, Kind, Parameter, Template};
 use tms_core::store::{ActionId, BranchPath, Caller, EventKind, TerminalId};
@@ -390,27 +391,7 @@ async fn accepting_takes_the_right_to_plan_there() {
     estate.put_branch(&operator(), branch).await.unwrap();
     let mut actors = Vec::new();
     for (name, at, permission) in [("li", "/west", Permission::Plan), ("wang", "/", Permission::View)] {
-        let role = Role {
-            name: name.to_owned(),
-            permissions: [permission, Permission::View].into(),
-        };
-        estate.put_role(&operator(), role).await.unwrap();
-        let person = Operator {
-            name: name.to_owned(),
-            full_name: name.to_owned(),
-            branch: head(),
-            grants: [Grant {
-                role: name.to_owned(),
-                branch: at.parse().unwrap(),
-            }]
-            .into(),
-            account: Account::External,
-            suspended: false,
-            failures: 0,
-            locked_until: None,
-        };
-        estate.put_operator(&operator(), person).await.unwrap();
-        actors.push(estate.sign_in_vouched(name).await.unwrap());
+        actors.push(limited(&estate, name, at, &[permission, Permission::View]).await);
     }
     let device = &setting.terminal.device;
     device.change_on_site("pay", "host", "mine:6", NOW).await.unwrap();

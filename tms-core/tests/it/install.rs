@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tms_core::custody::{MainKey, MemoryKeys};
 use tms_core::estate::{
-    Account, Actor, Branch, EstateError, Grant, InstallState, Installation, InstallationFact as Fact,
+    Account, Actor, Branch, Estate, EstateError, Grant, InstallState, Installation, InstallationFact as Fact,
     InstallationMessage, KeyLoad, LoadedKey, Operator, Permission, Relation, Role,
 };
 use tms_core::store::{BranchPath, Caller, EventKind, RosterFilter, TerminalId};
@@ -34,12 +34,12 @@ pub(crate) async fn branches(world: &World) {
 }
 
 /// An operator who may do this in one branch, and nothing else anywhere.
-pub(crate) async fn limited(world: &World, name: &str, at: &str, permissions: &[Permission]) -> Actor {
+pub(crate) async fn limited(estate: &Estate, name: &str, at: &str, permissions: &[Permission]) -> Actor {
     let role = Role {
         name: name.to_owned(),
         permissions: permissions.iter().copied().collect(),
     };
-    world.estate.put_role(&operator(), role).await.unwrap();
+    estate.put_role(&operator(), role).await.unwrap();
     let person = Operator {
         name: name.to_owned(),
         full_name: name.to_owned(),
@@ -54,8 +54,8 @@ pub(crate) async fn limited(world: &World, name: &str, at: &str, permissions: &[
         failures: 0,
         locked_until: None,
     };
-    world.estate.put_operator(&operator(), person).await.unwrap();
-    world.estate.sign_in_vouched(name).await.unwrap()
+    estate.put_operator(&operator(), person).await.unwrap();
+    estate.sign_in_vouched(name).await.unwrap()
 }
 
 pub(crate) fn denied<T>(outcome: Result<T, EstateError>, permission: Permission) {
@@ -425,16 +425,16 @@ async fn each_step_takes_its_own_permission_in_the_branch() {
     branches(&world).await;
     let estate = &world.estate;
     let (id, _) = terminal(&world, "0001").await;
-    let west = limited(&world, "west", "/west", &Permission::ALL).await;
+    let west = limited(&world.estate, "west", "/west", &Permission::ALL).await;
     denied(estate.announce(&west, message(NOW, &WHOLE)).await, Permission::Install);
-    let bms = limited(&world, "bms", "/east", &[Permission::Install]).await;
+    let bms = limited(&world.estate, "bms", "/east", &[Permission::Install]).await;
     estate.announce(&bms, message(NOW, &WHOLE)).await.unwrap();
     let both = [
         Permission::View,
         Permission::ConfirmBranch,
         Permission::ConfirmHeadOffice,
     ];
-    let li = limited(&world, "li", "/east/harbour", &both).await;
+    let li = limited(&world.estate, "li", "/east/harbour", &both).await;
     denied(
         estate.initialise(&li, "BMS-1", &Caller::Id(id), keys()).await,
         Permission::Enrol,

@@ -1,13 +1,14 @@
 //! Templates and layers: written in versions, rendered for terminals, and never a secret shown.
 
+use crate::install::limited;
 use crate::world::{World, holder, operator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tms_core::custody::ParameterKey;
 use tms_core::entropy::OsEntropy;
 use tms_core::estate::{
-    Account, Act, Actor, Branch, Enrolment, Estate, EstateError, Grant, LayerDraft, Merchant, Operator, ParameterError,
-    Permission, Relation, Role, Site,
+    Act, Actor, Branch, Enrolment, Estate, EstateError, LayerDraft, Merchant, ParameterError, Permission, Relation,
+    Site,
 };
 use tms_core::rule::template::{Charset, Definition, Document, FaultKind, Kind, Level, Origin, Scope, Shown, Template};
 use tms_core::store::{BranchPath, Caller, Change, Document as Stored, Expect, Query, Record, TerminalId, Versioned};
@@ -146,30 +147,6 @@ async fn setting() -> Setting {
         east: terminals,
         west,
     }
-}
-
-async fn person(estate: &Estate, name: &str, at: &str, permissions: &[Permission]) -> Actor {
-    let role = Role {
-        name: name.to_owned(),
-        permissions: permissions.iter().copied().collect(),
-    };
-    estate.put_role(&operator(), role).await.unwrap();
-    let person = Operator {
-        name: name.to_owned(),
-        full_name: name.to_owned(),
-        branch: path(at),
-        grants: [Grant {
-            role: name.to_owned(),
-            branch: path(at),
-        }]
-        .into(),
-        account: Account::External,
-        suspended: false,
-        failures: 0,
-        locked_until: None,
-    };
-    estate.put_operator(&operator(), person).await.unwrap();
-    estate.sign_in_vouched(name).await.unwrap()
 }
 
 async fn values(estate: &Estate, id: TerminalId) -> BTreeMap<String, (Shown, Origin)> {
@@ -546,14 +523,14 @@ async fn an_edit_names_the_terminals_that_it_changes_and_no_others() {
 #[tokio::test]
 async fn who_may_write_what() {
     let Setting { estate, east, west, .. } = setting().await;
-    let li = person(
+    let li = limited(
         &estate,
         "li",
         "/east",
         &[Permission::ManageParameters, Permission::View],
     )
     .await;
-    let viewer = person(&estate, "wang", "/west", &[Permission::View]).await;
+    let viewer = limited(&estate, "wang", "/west", &[Permission::View]).await;
     let host = [("host", "a:1")];
     for scope in [
         branch(&["east"]),

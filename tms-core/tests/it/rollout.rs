@@ -377,7 +377,7 @@ async fn a_terminal_is_moved_to_another_branch() {
     let east = path("/east");
     let caller = Caller::Id(fleet.id(0));
     let from = crate::install::limited(
-        &fleet.world,
+        &fleet.world.estate,
         "east",
         "/east",
         &[tms_core::estate::Permission::ManageOrganisation],
