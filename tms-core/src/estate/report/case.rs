@@ -8,8 +8,8 @@ use crate::estate::{Actor, Case, CaseState, Estate, EstateError, Permission};
 use crate::rule::relocation::Evidence;
 use crate::store::{BranchPath, RosterEntry};
 
-/// The most cases of one report: what a large estate has in years, and what is read in a second or two.
-const MAX_CASES: u32 = 40_000;
+/// The most cases of one report: more than anybody visits, and read in less than a second.
+const MAX_CASES: u32 = 20_000;
 
 row! {
     /// A case.
@@ -48,7 +48,7 @@ row! {
 }
 
 impl Estate {
-    /// The cases of a branch and those below it, in one state or in all, by state, branch and age: at most 40,000, and
+    /// The cases of a branch and those below it, in one state or in all, by state, branch and age: at most 20,000, and
     /// [`cut`](Report::cut) where there are more: a state or a branch has fewer.
     ///
     /// # Errors
